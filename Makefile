@@ -1,0 +1,25 @@
+# Warren: everything that a person or a machine does to this checkout.
+# Downloads and compiled code lie in WARREN_CACHE (default ~/.cache/warren), not here.
+
+.DEFAULT_GOAL := help
+.PHONY: help run test bench-quick
+
+PYTHON ?= python3
+export CLUSTERS ONCE TESTS
+
+help:
+	@echo "make run          two real Trino clusters with Warren in front, and a first query"
+	@echo "                    CLUSTERS=http://a:8080,http://b:8080  clusters that run elsewhere (no JDK needed)"
+	@echo "                    ONCE=1                                end after the first answer"
+	@echo "make test         all that must hold: format, lints, licences, unit, contract and real-Trino tests"
+	@echo "                    TESTS='--test real'                   only some of the tests"
+	@echo "make bench-quick  CPU a request and requests a second, beside a bare Pingora proxy and nginx"
+
+run:
+	@exec $(PYTHON) deploy/local/run.py
+
+test:
+	@exec $(PYTHON) deploy/local/check.py
+
+bench-quick:
+	@exec $(PYTHON) deploy/local/bench_quick.py

@@ -1,0 +1,111 @@
+//! The clusters as operators see them, and what they want of them.
+
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+
+use super::Shared;
+use super::problem::Problem;
+use crate::cluster::Cluster;
+use crate::control::intents;
+use crate::store::{Intent, IntentChange, IntentRow, StoreError};
+use crate::time;
+
+/// A cluster.
+#[derive(Debug, Serialize)]
+pub(super) struct ClusterView {
+    name: String,
+    group: String,
+    url: String,
+    zone: Option<String>,
+    weight: u32,
+    intent: &'static str,
+    /// Whether the file no longer has it; it stays while it owns live queries.
+    retired: bool,
+    health: &'static str,
+    health_reason: String,
+    /// By the coordinator's own list; null: not known.
+    queued: Option<u32>,
+    running: Option<u32>,
+    /// Live queries that Warren knows to be there.
+    owned: u32,
+    load: u32,
+    coordinator_id: Option<String>,
+    version: Option<String>,
+    addresses: &'static str,
+}
+
+impl ClusterView {
+    pub(super) fn of(cluster: &Cluster) -> Self {
+        let settings = cluster.settings();
+        let verdict = cluster.verdict();
+        let figures = cluster.figures();
+        Self {
+            name: cluster.name().to_string(),
+            group: settings.group.to_string(),
+            url: cluster.url().to_string(),
+            zone: settings.zone.clone(),
+            weight: settings.weight,
+            intent: cluster.intent().as_str(),
+            retired: cluster.is_retired(),
+            health: verdict.health().as_str(),
+            health_reason: verdict.reason.clone(),
+            queued: figures.queued,
+            running: figures.running,
+            owned: figures.owned,
+            load: figures.load,
+            coordinator_id: cluster.coordinator().map(|mark| mark.to_string()),
+            version: cluster.version().map(|version| version.to_string()),
+            addresses: cluster.forwarding().as_str(),
+        }
+    }
+}
+
+pub(super) async fn list(State(shared): State<Shared>) -> Json<Vec<ClusterView>> {
+    let fleet = shared.gateway.registry.fleet();
+    Json(fleet.clusters.iter().map(|cluster| ClusterView::of(cluster)).collect())
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WantedIntent {
+    intent: String,
+    #[serde(default)]
+    reason: String,
+}
+
+pub(super) async fn set_intent(
+    State(shared): State<Shared>,
+    Path(name): Path<String>,
+    wanted: Result<Json<WantedIntent>, JsonRejection>,
+) -> Result<Json<IntentRow>, Problem> {
+    let bad = |text: String| Problem::new(StatusCode::BAD_REQUEST, text);
+    let Json(wanted) = wanted.map_err(|error| bad(error.body_text()))?;
+    let intent = Intent::parse(&wanted.intent).ok_or_else(|| {
+        let known = Intent::ALL.map(Intent::as_str).join(", ");
+        bad(format!("`{}` is no intent; known are {known}", wanted.intent))
+    })?;
+    let fleet = shared.gateway.registry.fleet();
+    let cluster = fleet.clusters.iter().find(|c| c.name().as_str() == name && !c.is_retired());
+    let cluster = cluster.ok_or_else(|| {
+        let known: Vec<_> = fleet.config.clusters.iter().map(|c| c.name.as_str()).collect();
+        let text = format!("no cluster is called '{name}'; known are {}", known.join(", "));
+        Problem::new(StatusCode::NOT_FOUND, text)
+    })?;
+    let change = IntentChange {
+        cluster: cluster.name().clone(),
+        intent,
+        actor: "api".to_owned(),
+        reason: wanted.reason,
+        at_ms: time::unix_ms(),
+    };
+    intents::set(&shared.gateway, change).await.map(Json).map_err(|error| {
+        let status = match error {
+            StoreError::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            StoreError::Unusable { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Problem::new(status, format!("the intent is unchanged: failed to {error}"))
+    })
+}

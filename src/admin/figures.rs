@@ -1,0 +1,82 @@
+//! `/metrics`: what was counted, and what is read at the moment of asking.
+
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+
+use super::Shared;
+use crate::app::Gateway;
+use crate::health::verdict::Health;
+use crate::store::Intent;
+use crate::telemetry::log;
+
+pub(super) async fn metrics(State(shared): State<Shared>) -> impl IntoResponse {
+    let gateway = &shared.gateway;
+    read_clusters(gateway);
+    read_gateway(gateway);
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], gateway.metrics.render())
+}
+
+fn read_clusters(gateway: &Gateway) {
+    let metrics = &gateway.metrics;
+    metrics.clusters.reset();
+    metrics.health.reset();
+    metrics.intent.reset();
+    for cluster in &gateway.registry.fleet().clusters {
+        let settings = cluster.settings();
+        let (name, group) = (cluster.name().as_str(), settings.group.as_str());
+        let figures = cluster.figures();
+        for (figure, value) in [
+            ("load", Some(figures.load)),
+            ("owned", Some(figures.owned)),
+            ("weight", Some(settings.weight)),
+            ("queued", figures.queued),
+            ("running", figures.running),
+        ] {
+            let Some(value) = value else { continue };
+            metrics.clusters.with_label_values(&[name, group, figure]).set(value.into());
+        }
+        for health in Health::ALL {
+            let is = i64::from(cluster.verdict().health() == health);
+            metrics.health.with_label_values(&[name, group, health.as_str()]).set(is);
+        }
+        for intent in Intent::ALL {
+            let is = i64::from(cluster.intent() == intent);
+            metrics.intent.with_label_values(&[name, group, intent.as_str()]).set(is);
+        }
+    }
+}
+
+fn read_gateway(gateway: &Gateway) {
+    let metrics = &gateway.metrics;
+    metrics.log_dropped.reset();
+    metrics.log_dropped.inc_by(log::dropped());
+    let rules = gateway.rules.status();
+    metrics.rules.reset();
+    metrics.rules.with_label_values(&[&rules.version.to_string()]).set(1);
+    let journal = gateway.recorder.stats();
+    let hot = gateway.sticky.hot();
+    let figures: [(&str, u64); 17] = [
+        ("in_flight", gateway.in_flight.count()),
+        ("hot_routes", u64::try_from(hot.len()).unwrap_or(u64::MAX)),
+        ("hot_routes_early_sweeps", hot.early_sweeps()),
+        ("coordinators", u64::try_from(gateway.sticky.coordinators()).unwrap_or(u64::MAX)),
+        ("rules_rejected", u64::from(rules.last_error.is_some())),
+        ("rules_reloads", rules.reloads_ok),
+        ("rules_reloads_failed", rules.reloads_failed),
+        ("journal_events", journal.recorded()),
+        ("journal_dropped", journal.dropped()),
+        ("journal_pending", journal.pending()),
+        ("journal_bytes", journal.bytes()),
+        ("journal_corrupt", journal.corrupt()),
+        ("journal_torn", journal.torn()),
+        ("store_up", u64::from(journal.store_up())),
+        ("store_shipped", journal.shipped()),
+        ("store_rejected", journal.rejected()),
+        ("store_last_ship_ms", journal.last_ship_ms()),
+    ];
+    for (figure, value) in figures {
+        let value = i64::try_from(value).unwrap_or(i64::MAX);
+        metrics.gauges.with_label_values(&[figure]).set(value);
+    }
+}

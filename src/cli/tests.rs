@@ -1,0 +1,561 @@
+//! Command lines in; answers, complaints and exit codes out.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use clap::CommandFactory;
+use expect_test::{Expect, expect};
+
+use super::exit::Exit;
+use super::{Arguments, Shell, run};
+
+const DOCS: &str = include_str!("../../docs/cli.md");
+
+/// A server that gives one answer to whoever asks, and keeps what it was asked.
+struct Answering {
+    address: SocketAddr,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+/// Answers each connection with `status` and `body`, until the test process ends.
+fn answering(status: &'static str, body: &'static str) -> Answering {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("bound");
+    let asked = Arc::<Mutex<Vec<String>>>::default();
+    let notes = Arc::clone(&asked);
+    thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let request = read_request(&stream);
+            if !request.is_empty() {
+                notes.lock().expect("not poisoned").push(request);
+            }
+            let length = body.len();
+            let head = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\n\r\n");
+            drop((&stream).write_all(format!("{head}{body}").as_bytes()));
+        }
+    });
+    Answering { address, asked }
+}
+
+/// Reads head and body; empty if the peer only knocked.
+fn read_request(mut stream: &TcpStream) -> String {
+    let mut text = String::new();
+    let mut chunk = [0; 4096];
+    loop {
+        let length = text
+            .to_ascii_lowercase()
+            .split_once("content-length: ")
+            .and_then(|(_, rest)| rest.split("\r\n").next()?.parse::<usize>().ok())
+            .unwrap_or_default();
+        let body = text.split_once("\r\n\r\n").map(|(_, body)| body.len());
+        if body.is_some_and(|body| body >= length) {
+            return text;
+        }
+        match stream.read(&mut chunk) {
+            Ok(count) if count > 0 => text.push_str(&String::from_utf8_lossy(&chunk[..count])),
+            _ => return text,
+        }
+    }
+}
+
+/// Runs a command line; shows its exit code and what it wrote.
+fn shown(line: &[&str]) -> String {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let environment = |name: &str| (name == "WARREN_TOKEN").then(|| "canary".to_owned());
+    let mut shell = Shell { out: &mut out, err: &mut err, environment: &environment };
+    let words = std::iter::once("warren").chain(line.iter().copied());
+    let exit = run(words.map(Into::into), &mut shell);
+    let [out, err] = [out, err].map(|bytes| String::from_utf8(bytes).expect("text"));
+    assert!(!format!("{out}{err}").contains("canary"), "a token is shown: {out}{err}");
+    format!("exit {}\n{out}{}", exit.code(), if err.is_empty() { err } else { format!("! {err}") })
+}
+
+fn check(line: &[&str], hide: &[(&str, &str)], expected: Expect) {
+    let mut text = shown(line);
+    for (what, with) in hide {
+        text = text.replace(what, with);
+    }
+    expected.assert_eq(&text);
+}
+
+fn settings(folder: &Path, clusters: &str, more: &str) -> String {
+    let rules = folder.join("route.lua");
+    std::fs::write(&rules, "function route(request) end").expect("written");
+    let text = format!(
+        "{more}\n[rules]\nfile = \"route.lua\"\ndefault_group = \"bi\"\n\
+         [[groups]]\nname = \"bi\"\n{clusters}"
+    );
+    let file = folder.join("warren.toml");
+    std::fs::write(&file, text).expect("written");
+    file.display().to_string()
+}
+
+fn cluster(name: &str, address: SocketAddr) -> String {
+    format!("[[clusters]]\nname = \"{name}\"\ngroup = \"bi\"\nurl = \"http://{address}\"\n")
+}
+
+const ROWS: &str = r#"[{"name":"bi-blue","group":"bi","url":"http://a:8080","intent":"active",
+"health":"ready","health_reason":null,"queued":0,"running":12,"owned":11,"load":12.0,"weight":1,
+"zone":"b","coordinator_id":"6b4yt","version":"476"},
+{"name":"bi-green","group":"bi","url":"http://b:8080","intent":"standby","health":"unhealthy",
+"health_reason":"cannot \u001b[2J connect","queued":null,"running":null,"owned":0,"load":null,
+"weight":2,"zone":null,"coordinator_id":null,"version":null}]"#;
+
+#[test]
+fn clusters_are_listed() {
+    let server = answering("200 OK", ROWS);
+    let admin = format!("http://{}", server.address);
+    check(
+        &["clusters", "list", "--admin", &admin],
+        &[],
+        expect![[r#"
+        exit 0
+        NAME      GROUP  INTENT   HEALTH     QUEUED  RUNNING  OWNED  LOAD  WEIGHT  ZONE  COORDINATOR  VERSION  URL            REASON
+        bi-blue   bi     active   ready           0       12     11  12.0       1  b     6b4yt            476  http://a:8080
+        bi-green  bi     standby  unhealthy       -        -      0     -       2  -     -                  -  http://b:8080  cannot �[2J connect
+    "#]],
+    );
+    let asked = server.asked.lock().expect("not poisoned")[0].to_ascii_lowercase();
+    assert!(asked.starts_with("get /api/v1/clusters http/1.1\r\n"), "{asked}");
+    assert!(asked.contains("\r\nauthorization: bearer canary\r\n"), "{asked}");
+
+    let json = shown(&["clusters", "list", "--json", "--admin", &format!("{admin}/")]);
+    assert!(json.starts_with("exit 0\n[\n  {") && json.contains("\"6b4yt\""), "{json}");
+}
+
+#[test]
+fn the_settings_file_tells_where_the_operators_port_is() {
+    let server = answering("200 OK", "[]");
+    let folder = tempfile::tempdir().expect("a folder");
+    let listen = format!("[listen]\nadmin = \"0.0.0.0:{}\"", server.address.port());
+    let file = settings(folder.path(), &cluster("a", server.address), &listen);
+    check(
+        &["clusters", "list", "--config", &file],
+        &[],
+        expect![[r#"
+        exit 0
+        no clusters
+    "#]],
+    );
+}
+
+#[test]
+fn an_intent_is_set_with_its_reason() {
+    let row = r#"{"name":"bi-blue","group":"bi","url":"http://a","intent":"draining","health":
+        "ready","owned":11}"#;
+    let server = answering("200 OK", row);
+    let admin = format!("http://{}", server.address);
+    let line =
+        ["clusters", "intent", "bi-blue", "draining", "--reason", "node \"x\"", "--admin", &admin];
+    check(
+        &line,
+        &[],
+        expect![[r#"
+        exit 0
+        bi-blue is now draining; it owns 11 live queries
+    "#]],
+    );
+    let asked = server.asked.lock().expect("not poisoned")[0].clone();
+    assert!(asked.starts_with("PUT /api/v1/clusters/bi-blue/intent HTTP/1.1\r\n"), "{asked}");
+    assert!(asked.ends_with(r#"{"intent":"draining","reason":"node \"x\""}"#), "{asked}");
+}
+
+#[test]
+fn a_no_is_told() {
+    let server = answering("503 Service Unavailable", r#"{"error":"the store is away"}"#);
+    let admin = format!("http://{}", server.address);
+    let hide = [(&*admin, "http://(admin)")];
+    let line = ["clusters", "intent", "bi-blue", "active", "--reason", "x", "--admin", &admin];
+    check(
+        &line,
+        &hide,
+        expect![[r#"
+        exit 4
+        ! warren: failed to get this from http://(admin)/api/v1/clusters/bi-blue/intent: 503 Service Unavailable: the store is away
+    "#]],
+    );
+
+    let server = answering("401 Unauthorized", "");
+    let admin = format!("http://{}", server.address);
+    check(
+        &["clusters", "list", "--admin", &admin],
+        &[(&admin, "http://(admin)")],
+        expect![[r#"
+        exit 4
+        ! warren: failed to get this from http://(admin)/api/v1/clusters: 401 Unauthorized: give the token by --token-file or $WARREN_TOKEN
+    "#]],
+    );
+
+    let server = answering("200 OK", "<html>");
+    let admin = format!("http://{}", server.address);
+    check(
+        &["clusters", "list", "--admin", &admin],
+        &[(&admin, "http://(admin)")],
+        expect![[r#"
+        exit 1
+        ! warren: failed to understand the answer of http://(admin)/api/v1/clusters: expected value at line 1 column 1; is this the operators' port of Warren?
+    "#]],
+    );
+}
+
+#[test]
+fn nobody_there_is_told() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let admin = format!("http://{}", listener.local_addr().expect("bound"));
+    drop(listener);
+    check(
+        &["clusters", "list", "--admin", &admin],
+        &[(&admin, "http://(admin)")],
+        expect![[r#"
+        exit 1
+        ! warren: failed to reach the operators' port at http://(admin)/api/v1/clusters (is `warren serve` running there?): io: Connection refused (os error 111)
+    "#]],
+    );
+}
+
+#[test]
+fn a_route_is_explained() {
+    let server = answering(
+        "200 OK",
+        r#"{"group":"bi","rule":"superset","reason":"X-Trino-Source is Apache Superset","cluster":
+        "bi-blue","candidates":[{"name":"bi-blue","intent":"active","health":"ready","load":3.5,
+        "chosen":true,"why_not":null},{"name":"bi-green","intent":"standby","health":"ready","load":
+        0.0,"chosen":false,"why_not":"its intent is standby"}]}"#,
+    );
+    let admin = format!("http://{}", server.address);
+    let line = [
+        "route",
+        "-H",
+        "X-Trino-Source: Apache Superset",
+        "-H",
+        "X-Trino-Client-Tags:",
+        "--query",
+        "SELECT 1",
+        "--admin",
+        &admin,
+    ];
+    check(
+        &line,
+        &[],
+        expect![[r#"
+        exit 0
+        group    bi
+        rule     superset
+        reason   X-Trino-Source is Apache Superset
+        cluster  bi-blue
+
+        CANDIDATE  INTENT   HEALTH  LOAD  CHOSEN
+        bi-blue    active   ready    3.5  yes
+        bi-green   standby  ready    0.0  its intent is standby
+    "#]],
+    );
+    let asked = server.asked.lock().expect("not poisoned")[0].clone();
+    assert!(asked.starts_with("POST /api/v1/explain HTTP/1.1\r\n"), "{asked}");
+    let body = r#"{"headers":[["X-Trino-Source","Apache Superset"],["X-Trino-Client-Tags",""]],"query":"SELECT 1","user":null}"#;
+    assert!(asked.ends_with(body), "{asked}");
+}
+
+#[test]
+fn a_route_to_nowhere_is_a_no() {
+    let server = answering(
+        "200 OK",
+        r#"{"group":"bi","rule":null,"reason":null,"error":"no cluster of bi is ready","cluster":
+        null,"candidates":[{"name":"bi-blue","intent":"active","health":"starting","load":null,
+        "chosen":false,"why_not":"it is starting"}]}"#,
+    );
+    let admin = format!("http://{}", server.address);
+    check(
+        &["route", "--admin", &admin],
+        &[],
+        expect![[r#"
+        exit 4
+        group    bi
+        rule     none; the default group
+        error    no cluster of bi is ready
+        cluster  none can take the query now
+
+        CANDIDATE  INTENT  HEALTH    LOAD  CHOSEN
+        bi-blue    active  starting     -  it is starting
+    "#]],
+    );
+}
+
+#[test]
+fn wrong_command_lines() {
+    check(
+        &["clusters", "intent", "a/b", "gone", "--reason", "x"],
+        &[],
+        expect![[r#"
+        exit 2
+        ! error: invalid value 'a/b' for '<NAME>': `a/b` is no name, expected 1 to 64 characters of a-z, A-Z, 0-9, `-`, `_`, `.`, the first a letter or digit
+
+        For more information, try '--help'.
+    "#]],
+    );
+    check(
+        &["route", "-H", "no colon"],
+        &[],
+        expect![[r#"
+        exit 2
+        ! error: invalid value 'no colon' for '--header <NAME: VALUE>': write NAME: VALUE, as 'X-Trino-Source: dbt'
+
+        For more information, try '--help'.
+    "#]],
+    );
+    check(
+        &["route", "--admin", "https://a"],
+        &[],
+        expect![[r#"
+        exit 2
+        ! warren: --admin "https://a": the operators' port speaks plain HTTP; forward its port to this machine
+    "#]],
+    );
+    check(
+        &["route", "--admin", "a:8081"],
+        &[],
+        expect![[r#"
+        exit 2
+        ! warren: --admin "a:8081": write it as http://127.0.0.1:8081
+    "#]],
+    );
+    check(
+        &["route", "--admin", "http://a", "--token-file", "/nowhere"],
+        &[],
+        expect![[r#"
+        exit 2
+        ! warren: cannot read --token-file /nowhere: No such file or directory (os error 2)
+    "#]],
+    );
+}
+
+#[test]
+fn a_good_setting_is_checked() {
+    let ready = answering(
+        "200 OK",
+        r#"{"nodeVersion":{"version":"476"},"environment":"test","coordinator":true,"starting":false,"uptime":"1m"}"#,
+    );
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = settings(folder.path(), &cluster("a", ready.address), "");
+    let place = folder.path().display().to_string();
+    let address = ready.address.to_string();
+    let hide = [(&*place, "(folder)"), (&*address, "(address)")];
+    check(
+        &["check", "--config", &file, "--offline"],
+        &hide,
+        expect![[r#"
+            exit 0
+            settings: (folder)/warren.toml (named by --config)
+
+                WHAT      WHICH                      FOUND
+            ok  settings                             groups: 1, clusters: 1
+            ok  rules     (folder)/route.lua  version b7a85a4bf394
+
+            problems: 0, warnings: 0
+        "#]],
+    );
+    let text = shown(&["check", "--config", &file]);
+    assert!(text.starts_with("exit 0\n"), "{text}");
+    assert!(text.contains(": Trino 476, environment test\n"), "{text}");
+}
+
+#[test]
+fn clusters_are_tried() {
+    let starting = answering(
+        "200 OK",
+        r#"{"nodeVersion":{"version":"476"},"starting":true,"coordinator":true}"#,
+    );
+    let worker = answering(
+        "200 OK",
+        r#"{"nodeVersion":{"version":"476"},"starting":false,"coordinator":false}"#,
+    );
+    let page = answering("200 OK", "<html>");
+    let broken = answering("500 Internal Server Error", "");
+    let closed = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let closed_address = closed.local_addr().expect("bound");
+    drop(closed);
+    let clusters = [
+        cluster("starting", starting.address),
+        cluster("worker", worker.address),
+        cluster("page", page.address),
+        cluster("broken", broken.address),
+        cluster("closed", closed_address),
+    ]
+    .concat();
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = settings(folder.path(), &clusters, "");
+    let text = shown(&["check", "--json", "--config", &file]);
+    let (exit, json) = text.split_once('\n').expect("two parts");
+    assert_eq!(exit, "exit 3");
+    let value: serde_json::Value = serde_json::from_str(json).expect("JSON");
+    assert_eq!(value["ok"], false);
+    let found: Vec<String> = value["findings"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter(|finding| finding["area"] == "cluster")
+        .map(|finding| {
+            let text = finding["text"].as_str().expect("a text");
+            let (_, what) = text.split_once(": ").expect("an address first");
+            format!("{} {} {what}", finding["grade"], finding["subject"])
+        })
+        .collect();
+    expect![[r#"
+        "warning" "starting" Trino 476, environment unknown, still starting
+        "problem" "worker" a worker, not a coordinator
+        "problem" "page" /v1/info is not that of a Trino coordinator
+        "problem" "broken" /v1/info answers 500 Internal Server Error
+        "problem" "closed" cannot connect: Connection refused (os error 111)"#]]
+    .assert_eq(&found.join("\n"));
+}
+
+#[test]
+fn problems_of_settings_are_checked_and_stop_the_others() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = settings(folder.path(), "[[clusters]]\nname = \"a b\"\n", "[listne]");
+    let place = folder.path().display().to_string();
+    let hide = [(&*place, "(folder)")];
+    check(
+        &["check", "--config", &file],
+        &hide,
+        expect![[r#"
+        exit 3
+        settings: (folder)/warren.toml (named by --config)
+
+                 WHAT      WHICH   FOUND
+        PROBLEM  settings  line 1  listne: unknown setting; did you mean `listen`?
+        PROBLEM  settings  line 7  clusters[0].group: missing, and it has no default; add it
+        PROBLEM  settings  line 7  clusters[0].url: missing, and it has no default; add it
+        PROBLEM  settings  line 8  clusters[0].name = "a b": not a name; use 1 to 64 characters of a-z, A-Z, 0-9, `-`, `_`, `.`, the first a letter or digit
+
+        problems: 4, warnings: 0
+    "#]],
+    );
+    check(
+        &["serve", "--config", &file],
+        &hide,
+        expect![[r#"
+        exit 3
+        ! (folder)/warren.toml:1:2: listne: unknown setting; did you mean `listen`?
+        (folder)/warren.toml:7:1: clusters[0].group: missing, and it has no default; add it
+        (folder)/warren.toml:7:1: clusters[0].url: missing, and it has no default; add it
+        (folder)/warren.toml:8:8: clusters[0].name = "a b": not a name; use 1 to 64 characters of a-z, A-Z, 0-9, `-`, `_`, `.`, the first a letter or digit
+        4 problems in (folder)/warren.toml
+    "#]],
+    );
+    check(
+        &["clusters", "list", "--config", "/nowhere/warren.toml"],
+        &[],
+        expect![[r#"
+        exit 3
+        ! /nowhere/warren.toml: No such file or directory (os error 2); name another with `--config FILE`
+        1 problem in /nowhere/warren.toml
+    "#]],
+    );
+}
+
+#[test]
+fn slips_are_warned_of() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let address: SocketAddr = "127.0.0.1:1".parse().expect("an address");
+    let standby = format!("{}initial_intent = \"standby\"\n", cluster("a", address));
+    let clusters = format!("[[groups]]\nname = \"olap\"\n{standby}");
+    let file = settings(folder.path(), &clusters, "[listen]\nadmin = \"0.0.0.0:8081\"");
+    std::fs::remove_file(folder.path().join("route.lua")).expect("there");
+    let place = folder.path().display().to_string();
+    check(
+        &["check", "--offline", "--config", &file],
+        &[(&place, "(folder)")],
+        expect![[r#"
+            exit 3
+            settings: (folder)/warren.toml (named by --config)
+
+                     WHAT      WHICH                      FOUND
+            ok       settings                             groups: 2, clusters: 1
+            warning  group     bi                         none of its clusters is active at first; see `initial_intent`
+            warning  group     olap                       no cluster serves it
+            warning  settings  listen.admin               bound elsewhere than on loopback without `admin.token`: it will serve /livez, /readyz and /metrics only
+            PROBLEM  rules     (folder)/route.lua  rules file `(folder)/route.lua` cannot be read: No such file or directory (os error 2)
+
+            problems: 1, warnings: 3
+        "#]],
+    );
+}
+
+#[test]
+fn help_teaches() {
+    check(
+        &["--help"],
+        &[],
+        expect![[r#"
+        exit 0
+        One address in front of many Trino clusters.
+
+        Warren takes the queries of Trino clients, asks your Lua rules to which group of clusters each one
+        goes, gives it to the least loaded cluster that is ready, and keeps it there.
+
+        Usage: warren <COMMAND>
+
+        Commands:
+          serve     Run Warren
+          check     Tell all that is wrong with settings, rules, store and clusters
+          clusters  Show clusters, and say what is wanted of them
+          route     Tell to which group and cluster a query would go, and why. No query is run
+          help      Print this message or the help of the given subcommand(s)
+
+        Options:
+          -h, --help
+                  Print help (see a summary with '-h')
+
+          -V, --version
+                  Print version
+
+        Examples:
+          warren check --config conf/warren.toml      tell all that is wrong, change nothing
+          warren serve --config conf/warren.toml      run
+          warren clusters list                        show clusters, their health and load
+          warren clusters intent bi-blue draining --reason 'node rotation'
+          warren route -H 'X-Trino-Source: Apache Superset' --query 'SELECT 1'
+
+        Where settings are looked for: --config, $WARREN_CONFIG, ./conf/warren.toml, ./warren.toml,
+        /etc/warren/warren.toml. The first one counts.
+
+        Exit codes:
+          0  done
+          1  failed: something cannot be reached, read or started
+          2  the command line is wrong, or no settings file was found
+          3  problems in the settings, the rules or the clusters
+          4  a running Warren answered, and said no
+    "#]],
+    );
+    let version = shown(&["--version"]);
+    assert_eq!(version, format!("exit 0\nwarren {}\n", env!("CARGO_PKG_VERSION")));
+    assert!(shown(&[]).starts_with("exit 2\n"));
+}
+
+#[test]
+fn the_docs_have_every_verb_flag_and_exit_code() {
+    fn walk(command: &clap::Command, name: &str) {
+        for argument in command.get_arguments() {
+            let Some(long) = argument.get_long() else { continue };
+            if !matches!(long, "help" | "version") {
+                assert!(DOCS.contains(&format!("`--{long}")), "{name} --{long}");
+            }
+        }
+        for verb in command.get_subcommands().filter(|verb| verb.get_name() != "help") {
+            let name = format!("{name} {}", verb.get_name());
+            let ends = verb.get_subcommands().next().is_none();
+            assert!(!ends || DOCS.contains(&format!("## {name}\n")), "{name}");
+            walk(verb, &name);
+        }
+    }
+    let command = Arguments::command();
+    command.clone().debug_assert();
+    walk(&command, "warren");
+    for exit in Exit::ALL {
+        let row = format!("| {} | {} |", exit.code(), exit.meaning());
+        assert!(DOCS.contains(&row), "{row}");
+    }
+}

@@ -1,0 +1,305 @@
+//! Settings: the file's shape (`raw`) becomes, or does not become, the [`Config`] that the program
+//! uses (`resolve`). All problems of a file are told at once, each with its path, its value and
+//! what would be right.
+
+mod address;
+mod duration;
+pub mod problem;
+mod raw;
+mod resolve;
+mod restart;
+pub mod secret;
+pub mod settings;
+mod size;
+mod statement_paths;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use regex::Regex;
+
+use crate::ids::{ClusterName, GroupName};
+use crate::store::Intent;
+use secret::Secret;
+
+pub use resolve::{load, parse};
+pub use restart::needs_restart;
+
+/// All settings, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The file they came from.
+    pub file: PathBuf,
+    /// `[listen]`.
+    pub listen: Listen,
+    /// `[admin]`.
+    pub admin: Admin,
+    /// `[store]`.
+    pub store: StoreUrl,
+    /// `[state] folder`: journal, last known intents, id of this gateway. Absolute.
+    pub state_folder: PathBuf,
+    /// `[rules]`.
+    pub rules: Rules,
+    /// `[paths]`.
+    pub paths: Paths,
+    /// `[limits]`.
+    pub limits: Limits,
+    /// `[timeouts]`.
+    pub timeouts: Timeouts,
+    /// `[health]`.
+    pub health: Health,
+    /// `[log]`.
+    pub log: Log,
+    /// `[[groups]]`, in the order of the file.
+    pub groups: Vec<Group>,
+    /// `[[clusters]]`, in the order of the file.
+    pub clusters: Vec<ClusterConfig>,
+}
+
+/// `[listen]`.
+#[derive(Debug, Clone)]
+pub struct Listen {
+    /// `client`: where Trino clients connect.
+    pub client: SocketAddr,
+    /// `admin`: the operators' port.
+    pub admin: SocketAddr,
+    /// `public_url`: what clients are told to come back to; else the `Host` that they sent.
+    pub public_url: Option<PublicUrl>,
+    /// `allowed_hosts`: which `Host` a client may send (host names, without port, lower case).
+    /// Empty: any.
+    pub allowed_hosts: Vec<String>,
+    /// `trusted_proxies`: whose `X-Forwarded-*` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// `workers`: threads of the data path. Default: one for each processor.
+    pub workers: usize,
+    /// `work_stealing`: whether workers take tasks from each other. Default: false.
+    pub work_stealing: bool,
+}
+
+/// The origin that clients are told to come back to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicUrl {
+    /// `http` or `https`.
+    pub scheme: Scheme,
+    /// Host, and port where it is not the scheme's.
+    pub authority: String,
+}
+
+impl std::fmt::Display for PublicUrl {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "{}://{}", self.scheme.as_str(), self.authority)
+    }
+}
+
+/// How a peer is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    /// Plain.
+    Http,
+    /// TLS.
+    Https,
+}
+
+impl Scheme {
+    /// The word in an address.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+
+    /// The port that an address without one means.
+    pub fn default_port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
+}
+
+/// `[admin]`.
+#[derive(Debug, Clone, Default)]
+pub struct Admin {
+    /// `token`: what a caller of the operators' API must carry as `Authorization: Bearer …`.
+    pub token: Option<Secret>,
+}
+
+/// `[store] url`.
+#[derive(Debug, Clone)]
+pub enum StoreUrl {
+    /// `sqlite:FILE`, absolute.
+    Sqlite(PathBuf),
+    /// `mysql://user:password@host:port/database`.
+    Mysql(Secret),
+}
+
+/// `[rules]`.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// `file`, absolute.
+    pub file: PathBuf,
+    /// `default_group`: where a query goes that no rule names.
+    pub default_group: GroupName,
+    /// `routing_group_header`: whether `X-Trino-Routing-Group` is honoured. Default: false.
+    pub routing_group_header: bool,
+    /// `cpu`: the most time that one decision may take. Default: 2 ms.
+    pub cpu: Duration,
+    /// `memory`: the most memory of one virtual machine, in bytes. Default: 32 MiB.
+    pub memory: usize,
+}
+
+/// `[paths]`.
+#[derive(Debug, Clone)]
+pub struct Paths {
+    /// `statement`: `/v1/statement` first, then configured ones (absolute, no trailing slash).
+    pub statement: Vec<String>,
+    /// `extra`: whole-path patterns that are passed to a ready cluster.
+    pub extra: Vec<Regex>,
+}
+
+/// `[limits]`.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// `statement`: the largest statement that is kept in memory, in bytes. Default: 16 MiB.
+    pub statement: usize,
+    /// `statement_history`: how much of a statement the history keeps, in bytes. Default: 4 KiB.
+    pub statement_history: usize,
+    /// `hot_routes`: how many exact routes are kept in memory. Default: 1,000,000.
+    pub hot_routes: usize,
+    /// `journal`: the room for events that the store has not taken yet, in bytes. Default: 256 MiB.
+    pub journal: u64,
+    /// `submit_clusters`: how many clusters one submit may try. Default: 3.
+    pub submit_clusters: usize,
+}
+
+/// `[timeouts]`.
+#[derive(Debug, Clone)]
+pub struct Timeouts {
+    /// `connect`: to a coordinator. Default: 2 s.
+    pub connect: Duration,
+    /// `answer`: for a submit's whole answer, once connected. Default: 10 s.
+    pub answer: Duration,
+    /// `submit`: for a submit with all its tries. Default: 25 s.
+    pub submit: Duration,
+    /// `ask`: for finding the owner of an unknown query. Default: 2 s.
+    pub ask: Duration,
+    /// `page_hold`: how long a page waits for its owner. Default: 20 s.
+    pub page_hold: Duration,
+    /// `page_read`: for the next byte of a page. Default: 60 s.
+    pub page_read: Duration,
+    /// `store`: for a read of the store by a page. Default: 300 ms.
+    pub store: Duration,
+    /// `first_get`: how long a query counts as load whose first page nobody asked for. Default: 5 s.
+    pub first_get: Duration,
+    /// `client`: Trino's `query.client.timeout`; a query that nobody asked for that long, and one
+    /// minute more, is abandoned. Default: 5 min.
+    pub client: Duration,
+    /// `shutdown`: the most that a shutdown waits for requests in flight. Default: 30 s.
+    pub shutdown: Duration,
+}
+
+/// `[health]`.
+#[derive(Debug, Clone)]
+pub struct Health {
+    /// `info_period`: between two looks at `/v1/info`. Default: 2 s.
+    pub info_period: Duration,
+    /// `statement_period`: between two probe statements. Default: 30 s.
+    pub statement_period: Duration,
+    /// `load_period`: between two polls of the queries. Default: 2 s.
+    pub load_period: Duration,
+    /// `timeout`: for `/v1/info` and the list of queries. Default: 2 s.
+    pub timeout: Duration,
+    /// `statement_timeout`: until a probe statement is called busy. Default: 10 s.
+    pub statement_timeout: Duration,
+    /// `rise`: good probes in a row that make a cluster ready. Default: 2.
+    pub rise: u32,
+    /// `fall`: failed ones that make it unhealthy. Default: 3.
+    pub fall: u32,
+}
+
+/// `[log]`.
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// `format`: `text` or `json`. Default: text.
+    pub json: bool,
+    /// `level`: `error`, `warn`, `info`, `debug` or `trace`, or a filter of `tracing`. Default: info.
+    pub level: String,
+}
+
+/// `[[groups]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// `name`.
+    pub name: GroupName,
+}
+
+/// `[[clusters]]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClusterConfig {
+    /// `name`.
+    pub name: ClusterName,
+    /// `group`.
+    pub group: GroupName,
+    /// `url`.
+    pub url: ClusterUrl,
+    /// `weight`: its capacity beside the others'. Default: 1.
+    pub weight: u32,
+    /// `zone`.
+    pub zone: Option<String>,
+    /// `initial_intent`: counts only for a name that the store has never seen. Default: active.
+    pub initial_intent: Intent,
+    /// `min_workers`: active workers that it must have to be ready; above 1 they are counted by a
+    /// statement, which then is the probe. Default: 1.
+    pub min_workers: u32,
+    /// `probe`.
+    pub probe: Probe,
+    /// `tls.ca`: a PEM file with the authorities to believe instead of the system's.
+    pub ca: Option<PathBuf>,
+    /// `tls.server_name`: the name in its certificate, if not the host of `url`.
+    pub server_name: Option<String>,
+}
+
+/// The address of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ClusterUrl {
+    /// `http` or `https`.
+    pub scheme: Scheme,
+    /// A host name or an address (IPv6 without brackets).
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+impl ClusterUrl {
+    /// What stands in `Host`: the port only where it is not the scheme's.
+    pub fn authority(&self) -> String {
+        let host =
+            if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        if self.port == self.scheme.default_port() { host } else { format!("{host}:{}", self.port) }
+    }
+}
+
+impl std::fmt::Display for ClusterUrl {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "{}://{}", self.scheme.as_str(), self.authority())
+    }
+}
+
+/// `[clusters.probe]`: as whom Warren asks a cluster how it is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Probe {
+    /// `user`. Default: `warren`.
+    pub user: String,
+    /// `password`: sent as Basic credentials.
+    pub password: Option<Secret>,
+    /// `statement`. Default: `SELECT 1`.
+    pub statement: String,
+    /// `headers`: further headers.
+    pub headers: BTreeMap<String, String>,
+}

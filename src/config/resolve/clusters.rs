@@ -1,0 +1,269 @@
+//! `[[groups]]` and `[[clusters]]`: names that must be there once, and fit each other.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
+use std::path::PathBuf;
+
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue};
+
+use crate::config::problem::{Wrong, nearest, quoted};
+use crate::config::raw::Section;
+use crate::config::{ClusterConfig, Group, Probe, address, secret};
+use crate::ids::{ClusterName, GroupName};
+use crate::store::Intent;
+
+/// Reads `[[groups]]`.
+pub(super) fn groups(root: &Section<'_>) -> Vec<Group> {
+    let sections = root.sections("groups", "groups[]");
+    if sections.is_empty() && root.find("groups").is_none_or(|found| found.value.is_array()) {
+        root.complain("groups", "no group", "add `[[groups]]` with `name = \"…\"`");
+    }
+    let mut groups = Vec::new();
+    let mut names = Once::default();
+    for section in &sections {
+        let Some(name) = section.parsed("name", |text| label(GroupName::parse(text))) else {
+            continue;
+        };
+        if names.is_new(section, "name", &name) {
+            groups.push(Group { name });
+        }
+    }
+    groups
+}
+
+/// Reads `[[clusters]]`.
+pub(super) fn clusters(root: &Section<'_>, groups: &[Group]) -> Vec<ClusterConfig> {
+    let sections = root.sections("clusters", "clusters[]");
+    if sections.is_empty() && root.find("clusters").is_none_or(|found| found.value.is_array()) {
+        root.complain(
+            "clusters",
+            "no cluster",
+            "add `[[clusters]]` with `name`, `group` and `url`",
+        );
+    }
+    let known: Vec<&GroupName> = groups.iter().map(|group| &group.name).collect();
+    let mut names = Once::default();
+    let mut urls = Once::default();
+    let mut clusters = Vec::new();
+    for section in &sections {
+        let cluster = cluster(section, &known);
+        if let Some(name) = &cluster.name {
+            names.is_new(section, "name", name);
+        }
+        if let Some(url) = &cluster.url {
+            urls.is_new(section, "url", url);
+        }
+        clusters.extend(cluster.whole());
+    }
+    clusters
+}
+
+/// A group that must be one of `known`.
+pub(super) fn known_group(
+    section: &Section<'_>,
+    name: &str,
+    known: &[&GroupName],
+) -> Option<GroupName> {
+    section.parsed(name, |text| {
+        let group = label(GroupName::parse(text))?;
+        // Without any known group the lack of groups is the problem, noted once.
+        if known.is_empty() || known.contains(&&group) {
+            return Ok(group);
+        }
+        let right = match nearest(text, known.iter().map(|group| group.as_str())) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("known groups: {}", quoted(known.iter())),
+        };
+        Err(Wrong::new("no such group", right))
+    })
+}
+
+/// What could be read of one cluster.
+struct Parts {
+    name: Option<ClusterName>,
+    group: Option<GroupName>,
+    url: Option<crate::config::ClusterUrl>,
+    weight: Option<u64>,
+    zone: Option<String>,
+    initial_intent: Option<Intent>,
+    min_workers: Option<u64>,
+    probe: Option<Probe>,
+    ca: Option<PathBuf>,
+    server_name: Option<String>,
+}
+
+impl Parts {
+    fn whole(self) -> Option<ClusterConfig> {
+        Some(ClusterConfig {
+            name: self.name?,
+            group: self.group?,
+            url: self.url?,
+            weight: u32::try_from(self.weight?).ok()?,
+            zone: self.zone,
+            initial_intent: self.initial_intent?,
+            min_workers: u32::try_from(self.min_workers?).ok()?,
+            probe: self.probe?,
+            ca: self.ca,
+            server_name: self.server_name,
+        })
+    }
+}
+
+fn cluster(section: &Section<'_>, known: &[&GroupName]) -> Parts {
+    let name = section.parsed("name", |text| label(ClusterName::parse(text)));
+    let group = known_group(section, "group", known);
+    let url = section.parsed("url", address::cluster_url);
+    let initial_intent = section.parsed("initial_intent", intent);
+    let tls = section.section("tls", "clusters[].tls");
+    let (ca, server_name) = (ca(&tls), tls.parsed("server_name", address::host_name));
+    if let Some(url) = &url
+        && url.scheme == crate::config::Scheme::Http
+        && section.find("tls").is_some()
+    {
+        section.complain(
+            "tls",
+            "settings of TLS for a cluster that is spoken to without",
+            "write `https://` in `url`, or remove them",
+        );
+    }
+    Parts {
+        name,
+        group,
+        url,
+        weight: section.number("weight", 1..=1_000_000),
+        zone: section.parsed("zone", one_line),
+        initial_intent,
+        min_workers: section.number("min_workers", 0..=1_000_000),
+        probe: probe(&section.section("probe", "clusters[].probe")),
+        ca,
+        server_name,
+    }
+}
+
+fn ca(tls: &Section<'_>) -> Option<PathBuf> {
+    let path = tls.path("ca")?;
+    let named = path.display();
+    let right = "name a PEM file with one or more certificates";
+    match std::fs::read_to_string(&path) {
+        Err(error) => tls.complain("ca", format!("cannot read `{named}`: {error}"), right),
+        Ok(text) if !text.contains("-----BEGIN CERTIFICATE-----") => {
+            tls.complain("ca", format!("no certificate in `{named}`"), right);
+        }
+        Ok(_) => {}
+    }
+    Some(path)
+}
+
+fn probe(section: &Section<'_>) -> Option<Probe> {
+    let user = section.parsed("user", |text| {
+        if text.contains(':') {
+            return Err(Wrong::new(
+                "a user with `:`, which Basic credentials cannot carry",
+                "choose another",
+            ));
+        }
+        one_line(text)
+    });
+    let statement = section.parsed("statement", |text| {
+        let text = text.trim();
+        if text.is_empty() || text.ends_with(';') {
+            let right = "write one statement without `;`, as `\"SELECT 1\"`";
+            return Err(Wrong::new("not one statement", right));
+        }
+        Ok(text.to_owned())
+    });
+    let password = secret::read(section, "password");
+    let headers = headers(section);
+    Some(Probe { user: user?, password, statement: statement?, headers })
+}
+
+/// Reads a table of headers. Their values are not shown: some hold credentials.
+fn headers(section: &Section<'_>) -> BTreeMap<String, String> {
+    let mut headers = BTreeMap::new();
+    let Some(found) = section.find("headers") else { return headers };
+    let Some(table) = found.value.as_table() else {
+        section.refuse_hidden(
+            &found,
+            Wrong::new("not a table of headers", "write `headers = { X-Name = \"value\" }`"),
+        );
+        return headers;
+    };
+    for (key, value) in table {
+        match header(key.get_ref(), value.get_ref().as_str()) {
+            Ok((name, value)) => {
+                headers.insert(name, value);
+            }
+            Err(wrong) => section.refuse_hidden(&found, wrong),
+        }
+    }
+    headers
+}
+
+fn header(name: &str, value: Option<&str>) -> Result<(String, String), Wrong> {
+    let Ok(parsed) = HeaderName::from_bytes(name.as_bytes()) else {
+        let what = format!("{name:?} is no name of a header");
+        return Err(Wrong::new(what, "use letters, digits and `-`"));
+    };
+    if parsed == AUTHORIZATION || parsed == "x-trino-user" {
+        let what = format!("`{name}` must not stand here");
+        return Err(Wrong::new(what, "use `user` and `password` of the probe"));
+    }
+    if [HOST, CONTENT_LENGTH, http::header::CONNECTION, http::header::TRANSFER_ENCODING]
+        .contains(&parsed)
+    {
+        return Err(Wrong::new(format!("`{name}` is set by Warren"), "remove it"));
+    }
+    match value {
+        Some(value) if HeaderValue::from_str(value).is_ok() => {
+            Ok((name.to_owned(), value.to_owned()))
+        }
+        _ => Err(Wrong::new(
+            format!("the value of `{name}` is not one line of text"),
+            "write it in quotes, without control characters",
+        )),
+    }
+}
+
+fn intent(text: &str) -> Result<Intent, Wrong> {
+    Intent::parse(text).ok_or_else(|| {
+        let known = quoted(Intent::ALL.iter().map(|intent| intent.as_str()));
+        Wrong::new("no such intent", format!("one of {known}"))
+    })
+}
+
+fn one_line(text: &str) -> Result<String, Wrong> {
+    let fine = !text.is_empty() && text.len() <= 256 && !text.chars().any(char::is_control);
+    fine.then(|| text.to_owned())
+        .ok_or_else(|| Wrong::new("not one line of text", "write 1 to 256 characters"))
+}
+
+fn label<T>(name: Result<T, crate::ids::BadName>) -> Result<T, Wrong> {
+    let right =
+        "use 1 to 64 characters of a-z, A-Z, 0-9, `-`, `_`, `.`, the first a letter or digit";
+    name.map_err(|_| Wrong::new("not a name", right))
+}
+
+/// Values that must be there once, with the line of the first.
+struct Once<T>(HashMap<T, Option<usize>>);
+
+impl<T> Default for Once<T> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<T: Clone + Eq + Hash> Once<T> {
+    /// Notes a value; `false`, and a problem, if it was there before.
+    fn is_new(&mut self, section: &Section<'_>, name: &str, value: &T) -> bool {
+        let Some(first) = self.0.get(value) else {
+            self.0.insert(value.clone(), section.line_of(name));
+            return true;
+        };
+        let before = first.map_or_else(String::new, |line| format!(" on line {line}"));
+        if let Some(found) = section.find(name) {
+            let what = format!("already taken{before}");
+            section.refuse(&found, Wrong::new(what, "each must be there once"));
+        }
+        false
+    }
+}

@@ -1,0 +1,176 @@
+//! The list of all settings: name, default, unit, meaning, and whether a reload changes it.
+//!
+//! One list for the reader of the file, its hints, `docs/config.md` and the tests: a default is
+//! written here and nowhere else. It holds no rule about values; those stand in `resolve`.
+
+/// What counts when a setting is not written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fallback {
+    /// It must be written.
+    Required,
+    /// It may be left out, and then there is none.
+    Nothing,
+    /// This value, as the file would hold it but without quotes.
+    Value(&'static str),
+    /// An empty list or table.
+    Empty,
+    /// What these words tell.
+    Told(&'static str),
+}
+
+/// How a changed value comes into force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// By a reload.
+    Reload,
+    /// By a restart.
+    Restart,
+}
+
+/// One setting.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting {
+    /// Its full name; `[]` marks a list, as in `clusters[].url`.
+    pub key: &'static str,
+    /// What counts when it is not written.
+    pub fallback: Fallback,
+    /// What kind of value it takes.
+    pub unit: &'static str,
+    /// How a change comes into force.
+    pub change: Change,
+    /// What it does.
+    pub meaning: &'static str,
+}
+
+use Change::{Reload, Restart};
+use Fallback::{Empty, Nothing, Required, Told, Value};
+
+const fn setting(
+    key: &'static str,
+    fallback: Fallback,
+    unit: &'static str,
+    change: Change,
+    meaning: &'static str,
+) -> Setting {
+    Setting { key, fallback, unit, change, meaning }
+}
+
+/// All settings, in the order of the docs.
+#[rustfmt::skip]
+pub const SETTINGS: &[Setting] = &[
+    setting("listen.client", Value("127.0.0.1:8080"), "address:port", Restart, "where Trino clients connect"),
+    setting("listen.admin", Value("127.0.0.1:8081"), "address:port", Restart, "the operators' port: API, metrics, health"),
+    setting("listen.public_url", Nothing, "URL", Restart, "the origin that clients are told to come back to; without it, the `Host` that they sent"),
+    setting("listen.allowed_hosts", Empty, "host names", Restart, "which `Host` a client may send; empty: any"),
+    setting("listen.trusted_proxies", Empty, "networks", Restart, "whose `X-Forwarded-*` headers are believed"),
+    setting("listen.workers", Told("one for each processor"), "number", Restart, "threads of the data path"),
+    setting("listen.work_stealing", Value("false"), "true, false", Restart, "whether workers take tasks from each other"),
+    setting("admin.token", Nothing, "secret", Restart, "what a caller of the operators' API carries as `Authorization: Bearer …`"),
+    setting("store.url", Value("sqlite:warren.db"), "URL or secret", Restart, "`sqlite:FILE` for one gateway, `mysql://user:password@host:3306/database` for more"),
+    setting("state.folder", Value("warren-state"), "path", Restart, "journal, last known intents, id of this gateway"),
+    setting("rules.file", Value("lua/route.lua"), "path", Reload, "the routing rules"),
+    setting("rules.default_group", Required, "name", Reload, "where a query goes that no rule names"),
+    setting("rules.routing_group_header", Value("false"), "true, false", Reload, "whether clients may name a group by `X-Trino-Routing-Group`"),
+    setting("rules.cpu", Value("2ms"), "time", Reload, "the most time that one decision may take"),
+    setting("rules.memory", Value("32MiB"), "size", Reload, "the most memory of one virtual machine for rules"),
+    setting("paths.statement", Empty, "paths", Reload, "further paths that take statements, beside `/v1/statement`"),
+    setting("paths.extra", Empty, "regexes", Reload, "whole paths that are passed to a ready cluster"),
+    setting("limits.statement", Value("16MiB"), "size", Reload, "the largest statement that is kept in memory; larger ones pass, unseen by the rules"),
+    setting("limits.statement_history", Value("4KiB"), "size", Reload, "how much of a statement the history keeps"),
+    setting("limits.hot_routes", Value("1000000"), "number", Restart, "how many exact routes are kept in memory"),
+    setting("limits.journal", Value("256MiB"), "size", Restart, "the room on disk for events that the store has not taken yet"),
+    setting("limits.submit_clusters", Value("3"), "number", Reload, "how many clusters one submit may try"),
+    setting("timeouts.connect", Value("2s"), "time", Reload, "to connect to a coordinator"),
+    setting("timeouts.answer", Value("10s"), "time", Reload, "for a submit's whole answer, once connected"),
+    setting("timeouts.submit", Value("25s"), "time", Reload, "for a submit with all its tries"),
+    setting("timeouts.ask", Value("2s"), "time", Reload, "to find the owner of an unknown query"),
+    setting("timeouts.page_hold", Value("20s"), "time", Reload, "how long a page waits for its owner; below 30 s, after which clients give up"),
+    setting("timeouts.page_read", Value("60s"), "time", Reload, "to the next byte of a page"),
+    setting("timeouts.store", Value("300ms"), "time", Reload, "for a look into the store by a page"),
+    setting("timeouts.first_get", Value("5s"), "time", Reload, "how long a query counts as load while nobody has asked for its first page, which is when Trino starts it"),
+    setting("timeouts.client", Value("5m"), "time", Reload, "Trino's `query.client.timeout`: a query that nobody asked for that long, and one minute more, is abandoned"),
+    setting("timeouts.shutdown", Value("30s"), "time", Restart, "the most that a shutdown waits for requests in flight"),
+    setting("health.info_period", Value("2s"), "time", Reload, "between two looks at `/v1/info`"),
+    setting("health.statement_period", Value("30s"), "time", Reload, "between two probe statements"),
+    setting("health.load_period", Value("2s"), "time", Reload, "between two polls of a cluster's queries"),
+    setting("health.timeout", Value("2s"), "time", Reload, "for `/v1/info` and the list of queries"),
+    setting("health.statement_timeout", Value("10s"), "time", Reload, "until a probe statement is called busy"),
+    setting("health.rise", Value("2"), "number", Reload, "good probes in a row that make a cluster ready"),
+    setting("health.fall", Value("3"), "number", Reload, "failed probes in a row that make it unhealthy"),
+    setting("log.format", Value("text"), "text, json", Restart, "the shape of the log"),
+    setting("log.level", Value("info"), "level or filter", Restart, "`error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,warren::health=debug`"),
+    setting("groups[].name", Required, "name", Reload, "a group of clusters that rules can name"),
+    setting("clusters[].name", Required, "name", Reload, "a cluster; its queries and its intent are kept under this name"),
+    setting("clusters[].group", Required, "name", Reload, "the group that it serves"),
+    setting("clusters[].url", Required, "URL", Reload, "the coordinator; another URL is another cluster under that name"),
+    setting("clusters[].weight", Value("1"), "number", Reload, "its capacity beside the others of its group"),
+    setting("clusters[].zone", Nothing, "text", Reload, "the availability zone that it is in, as shown to operators"),
+    setting("clusters[].initial_intent", Value("active"), "intent", Reload, "`active`, `standby`, `draining` or `drained`; counts only for a name that the store has never seen"),
+    setting("clusters[].min_workers", Value("1"), "number", Reload, "active workers that it must have to be ready; above 1 they are counted by a statement, which then is the probe"),
+    setting("clusters[].probe.user", Value("warren"), "text", Reload, "the user that asks the cluster how it is"),
+    setting("clusters[].probe.password", Nothing, "secret", Reload, "sent with the user as Basic credentials"),
+    setting("clusters[].probe.statement", Value("SELECT 1"), "SQL", Reload, "the statement that proves that the cluster works"),
+    setting("clusters[].probe.headers", Empty, "table", Reload, "further headers of a probe"),
+    setting("clusters[].tls.ca", Nothing, "path", Reload, "a PEM file with the authorities to believe instead of the system's"),
+    setting("clusters[].tls.server_name", Nothing, "host name", Reload, "the name in its certificate, where it is not the host of `url`"),
+];
+
+impl Setting {
+    /// The last part of its name.
+    pub fn name(&self) -> &'static str {
+        self.key.rsplit('.').next().unwrap_or(self.key)
+    }
+
+    /// The name of its section: `timeouts`, `clusters[].probe`.
+    pub fn section(&self) -> &'static str {
+        self.key.rsplit_once('.').map_or("", |(section, _)| section)
+    }
+}
+
+/// Finds a setting by section and name.
+pub(super) fn find(section: &str, name: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.section() == section && setting.name() == name)
+}
+
+/// The names that may stand in a section, sub-sections included, each once; the empty section is
+/// the file itself.
+pub(super) fn names_in(section: &str) -> Vec<&'static str> {
+    let mut names: Vec<&'static str> = Vec::new();
+    for setting in SETTINGS {
+        let rest = if section.is_empty() {
+            Some(setting.key)
+        } else {
+            setting.key.strip_prefix(section).and_then(|rest| rest.strip_prefix('.'))
+        };
+        let Some(first) = rest.and_then(|rest| rest.split('.').next()) else { continue };
+        let name = first.trim_end_matches("[]");
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
+/// The table of `docs/config.md`.
+pub fn markdown() -> String {
+    let mut table =
+        String::from("| setting | default | unit | meaning | change by |\n|---|---|---|---|---|\n");
+    for setting in SETTINGS {
+        let default = match setting.fallback {
+            Required => "**required**".to_owned(),
+            Nothing => "none".to_owned(),
+            Value(text) => format!("`{text}`"),
+            Empty => "empty".to_owned(),
+            Told(words) => words.to_owned(),
+        };
+        let change = match setting.change {
+            Reload => "reload",
+            Restart => "restart",
+        };
+        let Setting { key, unit, meaning, .. } = setting;
+        table.push_str("| `");
+        table.push_str(&[key, "` | "].concat());
+        table.push_str(&[&default, " | ", unit, " | ", meaning, " | ", change, " |\n"].concat());
+    }
+    table
+}

@@ -1,0 +1,112 @@
+//! Questions of ours to a coordinator, as the probe user.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use pingora::http::RequestHeader;
+use serde::de::DeserializeOwned;
+
+use crate::cluster::Cluster;
+use crate::config::Timeouts;
+use crate::upstream::exchange::{Bounds, Call, Upstream};
+
+/// What probes say of themselves in `X-Trino-Source`.
+pub const SOURCE: &str = "warren-probe";
+
+/// The most of an answer that is read: 1,000 queries with statements of 60 KiB.
+const ANSWER_MAX: usize = 64 << 20;
+
+/// How the probes of one cluster speak to it.
+#[derive(Debug, Clone)]
+pub struct Asker {
+    /// The cluster.
+    pub cluster: Arc<Cluster>,
+    /// Connections of the control side.
+    pub upstream: Arc<Upstream>,
+}
+
+/// One question.
+#[derive(Debug)]
+pub struct Question<'a> {
+    /// The method.
+    pub method: &'a str,
+    /// Path and query.
+    pub path: &'a str,
+    /// The body; empty: none.
+    pub body: Bytes,
+    /// Further headers.
+    pub headers: &'a [(&'static str, String)],
+    /// For the whole of it.
+    pub timeout: Duration,
+}
+
+impl<'a> Question<'a> {
+    /// A GET.
+    pub fn get(path: &'a str, timeout: Duration) -> Self {
+        Self { method: "GET", path, body: Bytes::new(), headers: &[], timeout }
+    }
+}
+
+impl Asker {
+    /// Asks; gives status and body, or what went wrong in words.
+    pub async fn ask(
+        &self,
+        question: Question<'_>,
+        timeouts: &Timeouts,
+    ) -> Result<(u16, Bytes), String> {
+        let header = self.header(&question).map_err(|error| error.to_string())?;
+        let call = Call { header, body: question.body };
+        let bounds = Bounds { answer: question.timeout, body: ANSWER_MAX };
+        let asked = self.upstream.exchange(&self.cluster, call, timeouts, bounds);
+        // The connect has bounds of its own, which may be longer than what is left of this one.
+        let limit = question.timeout + timeouts.connect;
+        match tokio::time::timeout(limit, asked).await {
+            Ok(Ok(answer)) => Ok((answer.header.status.as_u16(), answer.body)),
+            Ok(Err(error)) => Err(error.chain()),
+            Err(_elapsed) => Err(format!("no answer within {limit:?}")),
+        }
+    }
+
+    /// Asks for JSON.
+    pub async fn json<T: DeserializeOwned>(
+        &self,
+        question: Question<'_>,
+        timeouts: &Timeouts,
+    ) -> Result<T, String> {
+        let path = question.path.split('?').next().unwrap_or_default().to_owned();
+        let (status, body) = self.ask(question, timeouts).await?;
+        if status != 200 {
+            return Err(format!("{path} answered {status}"));
+        }
+        serde_json::from_slice(&body)
+            .map_err(|error| format!("{path} answered no such JSON: {error}"))
+    }
+
+    fn header(&self, question: &Question<'_>) -> pingora::Result<RequestHeader> {
+        let settings = self.cluster.settings();
+        let mut header = RequestHeader::build(question.method, question.path.as_bytes(), None)?;
+        header.insert_header("Host", self.cluster.authority())?;
+        header.insert_header("User-Agent", concat!("warren/", env!("CARGO_PKG_VERSION")))?;
+        header.insert_header("Accept", "application/json")?;
+        header.insert_header("X-Trino-User", &settings.probe.user)?;
+        header.insert_header("X-Trino-Source", SOURCE)?;
+        header.insert_header("X-Trino-Client-Tags", "warren")?;
+        if let Some(password) = &settings.probe.password {
+            let pair = format!("{}:{}", settings.probe.user, password.reveal());
+            header.insert_header("Authorization", format!("Basic {}", STANDARD.encode(pair)))?;
+        }
+        for (name, value) in &settings.probe.headers {
+            header.insert_header(name.clone(), value)?;
+        }
+        for (name, value) in question.headers {
+            header.insert_header(*name, value)?;
+        }
+        if question.method == "POST" {
+            header.insert_header("Content-Length", question.body.len())?;
+        }
+        Ok(header)
+    }
+}

@@ -1,0 +1,31 @@
+//! Warren: one address in front of many Trino clusters.
+//!
+//! A request's journey, in the order of the modules: `listener` (who the client is), `classify`
+//! (what it asks for), `route` (to which group), `cluster` (which cluster), `proxy` (the way there
+//! and back), `sticky` (who owns a query). Beside it the control side, which publishes snapshots
+//! and is never called by the journey: `health`, `history`, `control`, `admin`. Under both:
+//! `upstream`, `config`, `store`, `state`, `telemetry`, `ids`, `time`. `cli` is how people start
+//! and ask it, `app` wires it.
+
+pub mod app;
+pub mod cli;
+
+pub mod classify;
+pub mod cluster;
+pub mod listener;
+pub mod proxy;
+pub mod route;
+pub mod sticky;
+
+pub mod admin;
+pub mod control;
+pub mod health;
+pub mod history;
+
+pub mod config;
+pub mod ids;
+pub mod state;
+pub mod store;
+pub mod telemetry;
+pub mod time;
+pub mod upstream;

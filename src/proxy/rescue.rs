@@ -1,0 +1,163 @@
+//! Every answer that Warren makes itself comes from here: what it says, how a client will take it,
+//! and whether the connection goes on.
+//!
+//! Clients of Trino give up at once on 404, 410, 429, 500 and HTML, and retry 502, 503 and 504. So
+//! what may pass is 503 with `Retry-After`; what was decided is a Trino result that carries an
+//! error, which every driver shows as the error of a query; 404 is said only where Trino says it.
+
+use bytes::Bytes;
+use pingora::http::ResponseHeader;
+use serde_json::json;
+
+use crate::classify::Refusal;
+use crate::ids::QueryId;
+
+/// An answer of our own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnAnswer {
+    /// Its status.
+    pub status: u16,
+    body: Bytes,
+    json: bool,
+    retry_after: Option<u32>,
+    /// Whether the connection ends with it.
+    pub close: bool,
+    /// The label in metrics.
+    pub why: &'static str,
+}
+
+impl OwnAnswer {
+    fn text(status: u16, why: &'static str, text: String) -> Self {
+        let body = Bytes::from(text + "\n");
+        Self { status, body, json: false, retry_after: None, close: false, why }
+    }
+
+    fn retry(why: &'static str, text: String) -> Self {
+        Self { retry_after: Some(1), ..Self::text(503, why, text) }
+    }
+
+    /// The head was refused.
+    pub fn bad_head(objection: &str) -> Self {
+        let text = format!("Warren refuses this request: {objection}.");
+        Self { close: true, ..Self::text(400, "bad_head", text) }
+    }
+
+    /// The address that the request used cannot be used.
+    pub fn bad_host(text: &str) -> Self {
+        Self::text(421, "bad_host", format!("Warren does not serve {text}."))
+    }
+
+    /// The path is not passed on.
+    pub fn refused(refusal: Refusal) -> Self {
+        let (status, text) = match refusal {
+            Refusal::Ambiguous => (
+                400,
+                "This path can be read in two ways. Send it without `;`, `//`, dot segments, \
+                 a trailing slash or escaped letters.",
+            ),
+            Refusal::Internal => (404, "This path is not open to clients of the gateway."),
+            Refusal::Unknown => (
+                404,
+                "Warren serves Trino's client paths: /v1/statement, /v1/query, /v1/info, \
+                 /v1/spooled, /ui, /oauth2. Its own API is on the operators' port.",
+            ),
+            Refusal::Method => (405, "A statement is sent with POST, its pages are read with GET."),
+        };
+        Self::text(status, "refused", text.to_owned())
+    }
+
+    /// The statement cannot be read from the client.
+    pub fn bad_body(text: &str) -> Self {
+        let text = format!("The statement could not be read: {text}.");
+        Self { close: true, ..Self::text(400, "bad_body", text) }
+    }
+
+    /// No cluster knows the query.
+    pub fn unknown_query(status: u16, id: &QueryId) -> Self {
+        Self::text(status, "unknown_query", format!("No cluster knows the query {id}."))
+    }
+
+    /// The cancel of a query that no cluster knows: Trino answers the same.
+    pub fn cancelled() -> Self {
+        Self { body: Bytes::new(), ..Self::text(204, "cancelled", String::new()) }
+    }
+
+    /// The owner of a query cannot be found or reached yet.
+    pub fn owner_away(id: &QueryId) -> Self {
+        let text = format!("The cluster that owns query {id} cannot be reached now.");
+        Self::retry("owner_away", text)
+    }
+
+    /// What was sent to a cluster may have arrived, and no answer came.
+    pub fn cluster_away() -> Self {
+        Self::retry("cluster_away", "The cluster does not answer now.".to_owned())
+    }
+
+    /// No cluster can take a request that is not a query.
+    pub fn no_cluster() -> Self {
+        Self::retry("no_cluster", "No cluster is ready.".to_owned())
+    }
+
+    /// Too many requests wait already.
+    pub fn too_many_held() -> Self {
+        Self::retry("too_many_held", "Too many requests wait for a cluster.".to_owned())
+    }
+
+    /// Pingora gave up on a request.
+    pub fn from_failure(status: u16) -> Self {
+        match status {
+            431 => Self::text(
+                431,
+                "head_too_large",
+                "The head of a request has at most 256 lines and 1 MiB.".to_owned(),
+            ),
+            400..=499 => Self::text(status, "bad_request", "The request is malformed.".to_owned()),
+            _ => Self::cluster_away(),
+        }
+    }
+
+    /// A decision, in the form in which every driver shows it as the error of a query.
+    pub fn query_error(id: &QueryId, origin: &str, message: &str) -> Self {
+        let text = json!({
+            "id": id.as_str(),
+            "infoUri": format!("{origin}/ui/query.html?{id}"),
+            "stats": {
+                "state": "FAILED", "queued": false, "scheduled": false, "nodes": 0,
+                "totalSplits": 0, "queuedSplits": 0, "runningSplits": 0, "completedSplits": 0,
+                "cpuTimeMillis": 0, "wallTimeMillis": 0, "queuedTimeMillis": 0,
+                "elapsedTimeMillis": 0, "processedRows": 0, "processedBytes": 0,
+                "physicalInputBytes": 0, "peakMemoryBytes": 0, "spilledBytes": 0
+            },
+            "error": {
+                "message": message,
+                "errorCode": 131_072,
+                "errorName": "GENERIC_INSUFFICIENT_RESOURCES",
+                "errorType": "INSUFFICIENT_RESOURCES",
+                "failureInfo": {
+                    "type": "warren", "message": message, "suppressed": [], "stack": []
+                }
+            },
+            "warnings": []
+        });
+        let body = Bytes::from(text.to_string());
+        Self { status: 200, body, json: true, retry_after: None, close: false, why: "decision" }
+    }
+
+    /// Head and body, ready to be written.
+    pub fn into_parts(self) -> pingora::Result<(ResponseHeader, Bytes)> {
+        let mut header = ResponseHeader::build(self.status, Some(6))?;
+        if self.status != 204 {
+            let kind = if self.json { "application/json" } else { "text/plain; charset=utf-8" };
+            header.insert_header("Content-Type", kind)?;
+            header.insert_header("Content-Length", self.body.len())?;
+        }
+        header.insert_header("Cache-Control", "no-store")?;
+        if let Some(seconds) = self.retry_after {
+            header.insert_header("Retry-After", seconds)?;
+        }
+        if self.close {
+            header.insert_header("Connection", "close")?;
+        }
+        Ok((header, self.body))
+    }
+}

@@ -1,0 +1,384 @@
+//! Pingora's phases, in the order in which a request meets them. Each calls the owner of its step.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::Method;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::modules::http::HttpModules;
+use pingora::protocols::Digest;
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorSource, ErrorType};
+use pingora_proxy::{FailToProxy, ProxyHttp, Session};
+
+use crate::app::Gateway;
+use crate::classify::{self, RequestKind};
+use crate::cluster::Forwarding;
+use crate::config::Scheme;
+use crate::history::record::EndCause;
+use crate::listener::{self, BadHost, Client, Head, guard};
+use crate::proxy::context::{Context, Stage, Streaming};
+use crate::proxy::finish;
+use crate::proxy::follow::{self, Found};
+use crate::proxy::headers;
+use crate::proxy::observe::{PageObserver, Told};
+use crate::proxy::rescue::OwnAnswer;
+use crate::proxy::rewrite::Rewriter;
+use crate::proxy::submit::{self, Held, Outcome};
+use crate::time;
+use crate::upstream;
+
+/// Between two connects to the owner of a query.
+const RECONNECT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
+
+/// The data path.
+pub struct Service {
+    gateway: Arc<Gateway>,
+}
+
+impl Service {
+    /// Serves requests by `gateway`.
+    pub fn new(gateway: Arc<Gateway>) -> Self {
+        Self { gateway }
+    }
+
+    /// Checks a request's head; an answer ends the request here.
+    fn admit(&self, session: &Session, ctx: &mut Context) -> Result<Client, OwnAnswer> {
+        let head = session.req_header();
+        if let Some(objection) = guard::objection(&head.method, head.version, &head.headers) {
+            return Err(OwnAnswer::bad_head(objection));
+        }
+        if let Some(http1) = session.as_downstream().as_http1()
+            && let Some(objection) =
+                guard::objection_to_bytes(&http1.get_headers_raw_bytes(), &head.headers)
+        {
+            return Err(OwnAnswer::bad_head(objection));
+        }
+        let paths = &ctx.fleet.config.paths;
+        let kind = classify::classify(&head.method, head.uri.path(), head.uri.query(), paths);
+        ctx.facts.query_id = kind.query_id().cloned();
+        ctx.kind = Some(kind.clone());
+        if let RequestKind::Refused(refusal) = kind {
+            return Err(OwnAnswer::refused(refusal));
+        }
+        let peer = session.client_addr().and_then(|addr| addr.as_inet()).map(|addr| addr.ip());
+        let peer = peer.unwrap_or(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
+        let host = head.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
+        let authority = head.uri.authority().map(http::uri::Authority::as_str).or(host);
+        let told = Head { authority: authority.unwrap_or_default(), headers: &head.headers };
+        listener::client(peer, Scheme::Http, told, &ctx.fleet.config.listen).map_err(
+            |bad| match bad {
+                BadHost::Malformed => OwnAnswer::bad_head("Host is no host name"),
+                BadHost::NotAllowed(name) => OwnAnswer::bad_host(&format!("the host '{name}'")),
+            },
+        )
+    }
+
+    /// Decides where a request goes that streams; an answer ends it here.
+    async fn direct(
+        &self,
+        session: &Session,
+        ctx: &mut Context,
+        client: &Client,
+    ) -> Result<(), OwnAnswer> {
+        let give_up = time::now() + ctx.fleet.config.timeouts.page_hold;
+        let id = ctx.facts.query_id.clone();
+        let streaming = if let Some(id) = &id {
+            match follow::find(&self.gateway, session.req_header(), ctx, client, id).await {
+                Found::Owner(cluster, query) => {
+                    let mut streaming = Streaming::to(cluster, Some(id.clone()), give_up);
+                    streaming.query = query;
+                    streaming
+                }
+                Found::Own(answer) => return Err(answer),
+            }
+        } else {
+            let cluster = ctx.fleet.any_ready().ok_or_else(OwnAnswer::no_cluster)?;
+            Streaming::to(cluster.clone(), None, give_up)
+        };
+        if let (Some(RequestKind::Page(_)), Some(query)) = (&ctx.kind, &streaming.query)
+            && query.asked(time::now())
+        {
+            streaming.cluster.ledger().begin(query.id());
+        }
+        ctx.facts.cluster = Some(streaming.cluster.clone());
+        ctx.stage = Stage::Streaming(Box::new(streaming));
+        Ok(())
+    }
+
+    async fn answer(
+        session: &mut Session,
+        ctx: &mut Context,
+        answer: OwnAnswer,
+    ) -> pingora::Result<()> {
+        ctx.facts.own_answer = Some(answer.why);
+        if answer.close {
+            session.set_keepalive(None);
+        }
+        let (header, body) = answer.into_parts()?;
+        write(session, header, body).await
+    }
+
+    /// The page has passed: what it told of its query is noted.
+    fn page_passed(&self, ctx: &mut Context) {
+        let Some(streaming) = ctx.streaming() else { return };
+        let told = streaming.observer.take().map(|mut observer| observer.finish());
+        let cluster = streaming.cluster.clone();
+        match (told, &streaming.id, &streaming.query) {
+            (Some(Told::Ended { state, error }), Some(id), _) => {
+                self.gateway.sticky.ended(&cluster, id, EndCause::LastPage, (state, error));
+            }
+            (Some(Told::GoesOn), _, Some(query)) => self.gateway.sticky.goes_on(&cluster, query),
+            _ => {}
+        }
+    }
+}
+
+async fn write(session: &mut Session, header: ResponseHeader, body: Bytes) -> pingora::Result<()> {
+    let bare = body.is_empty() || session.req_header().method == Method::HEAD;
+    session.write_response_header(Box::new(header), bare).await?;
+    if !bare {
+        session.write_response_body(Some(body), true).await?;
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl ProxyHttp for Service {
+    type CTX = Context;
+
+    fn new_ctx(&self) -> Context {
+        let counted = self.gateway.in_flight.begin();
+        Context::new(self.gateway.registry.fleet(), counted, time::now())
+    }
+
+    /// No modules: the compression one would cost every request something.
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+
+    async fn request_filter(
+        &self,
+        session: &mut Session,
+        ctx: &mut Context,
+    ) -> pingora::Result<bool> {
+        if self.gateway.in_flight.is_draining() {
+            session.set_keepalive(None);
+        }
+        let client = match self.admit(session, ctx) {
+            Ok(client) => client,
+            Err(answer) => return Self::answer(session, ctx, answer).await.map(|()| true),
+        };
+        ctx.client = Some(client.clone());
+        if ctx.kind == Some(RequestKind::Submit) {
+            match submit::serve(&self.gateway, session, ctx, &client).await? {
+                Outcome::Answered(header, body) => write(session, *header, body).await?,
+                Outcome::Own(answer) => Self::answer(session, ctx, answer).await?,
+            }
+            return Ok(true);
+        }
+        match self.direct(session, ctx, &client).await {
+            Ok(()) => Ok(false),
+            Err(answer) => Self::answer(session, ctx, answer).await.map(|()| true),
+        }
+    }
+
+    async fn upstream_peer(
+        &self,
+        _session: &mut Session,
+        ctx: &mut Context,
+    ) -> pingora::Result<Box<HttpPeer>> {
+        let fleet = ctx.fleet.clone();
+        let Some(streaming) = ctx.streaming() else {
+            return Error::e_explain(ErrorType::InternalError, "a request without a cluster");
+        };
+        let address = loop {
+            let addresses = streaming.cluster.addresses();
+            let (round, turn) = streaming.turn(addresses.len());
+            if turn == 0 && streaming.failures > 0 {
+                let held = self.gateway.metrics.held.with_label_values(&["page"]);
+                let _held = Held::new(&held);
+                tokio::time::sleep(RECONNECT.0.saturating_mul(round).min(RECONNECT.1)).await;
+            }
+            if let Some(address) = addresses.get(turn) {
+                break *address;
+            }
+            if time::now() >= streaming.give_up {
+                return Error::e_explain(ErrorType::ConnectNoRoute, "the cluster has no address");
+            }
+            streaming.failures += 1;
+        };
+        let peer = upstream::peer(&streaming.cluster, address, &fleet.config.timeouts);
+        ctx.facts.ask(time::now());
+        Ok(Box::new(peer))
+    }
+
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        ctx: &mut Context,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        let Some(streaming) = ctx.streaming() else { return error };
+        streaming.failures += 1;
+        let again = time::now() < streaming.give_up;
+        let cluster = streaming.cluster.clone();
+        // One address of several that is dead is no dead cluster.
+        if streaming.turn(cluster.addresses().len()).1 == 0 {
+            self.gateway.cannot_connect(&cluster, error.etype().as_str());
+        }
+        error.set_retry(again);
+        if again {
+            self.gateway.metrics.retry("connect");
+        }
+        error
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _session: &mut Session,
+        _reused: bool,
+        _peer: &HttpPeer,
+        _fd: std::os::unix::io::RawFd,
+        _digest: Option<&Digest>,
+        ctx: &mut Context,
+    ) -> pingora::Result<()> {
+        ctx.facts.ask(time::now());
+        Ok(())
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        _session: &mut Session,
+        request: &mut RequestHeader,
+        ctx: &mut Context,
+    ) -> pingora::Result<()> {
+        let Some(client) = ctx.client.clone() else { return Ok(()) };
+        let Some(streaming) = ctx.streaming() else { return Ok(()) };
+        headers::prepare_for(&streaming.cluster, request, &client)
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Context,
+    ) -> pingora::Result<()> {
+        let now = time::now();
+        ctx.facts.answered(now);
+        ctx.facts.body_began = Some(now);
+        let page = matches!(ctx.kind, Some(RequestKind::Page(_)));
+        let reads = session.req_header().method == Method::GET;
+        let origin = ctx.client.as_ref().map(|client| client.origin.clone());
+        let Some(streaming) = ctx.streaming() else { return Ok(()) };
+        if !page || response.status != 200 {
+            return Ok(());
+        }
+        // Only now is it sure that the query lives there: a client can make up any id.
+        if let (None, Some(id)) = (&streaming.query, &streaming.id) {
+            streaming.query = Some(self.gateway.sticky.met(&streaming.cluster, id));
+        }
+        if !reads {
+            return Ok(());
+        }
+        let encoding = response.headers.get(http::header::CONTENT_ENCODING);
+        streaming.observer = Some(PageObserver::of_encoding(encoding.map(|v| v.as_bytes())));
+        if let Some(origin) = origin
+            && streaming.cluster.forwarding_for(origin.scheme) == Forwarding::Rewritten
+        {
+            streaming.rewriter = Some(Rewriter::to(origin.to_string()));
+            response.remove_header(&http::header::CONTENT_LENGTH);
+            response.insert_header(http::header::TRANSFER_ENCODING, "chunked")?;
+        }
+        Ok(())
+    }
+
+    fn upstream_response_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        end: bool,
+        ctx: &mut Context,
+    ) -> pingora::Result<Option<Duration>> {
+        if let Some(streaming) = ctx.streaming() {
+            if let (Some(observer), Some(chunk)) = (&mut streaming.observer, body.as_ref()) {
+                observer.see(chunk);
+            }
+            if let Some(rewriter) = &mut streaming.rewriter {
+                *body = rewriter.pass(body.take(), end);
+            }
+        }
+        if end {
+            self.page_passed(ctx);
+        }
+        Ok(None)
+    }
+
+    /// Pages are the same however often they are asked for; nothing else is sent twice.
+    fn error_while_proxy(
+        &self,
+        peer: &HttpPeer,
+        session: &mut Session,
+        error: Box<Error>,
+        _ctx: &mut Context,
+        client_reused: bool,
+    ) -> Box<Error> {
+        let mut error = error.more_context(format!("peer: {peer}"));
+        let repeatable =
+            matches!(session.req_header().method, Method::GET | Method::HEAD | Method::DELETE);
+        if repeatable && !session.as_ref().retry_buffer_truncated() {
+            error.retry.decide_reuse(client_reused);
+        } else {
+            error.set_retry(false);
+        }
+        error
+    }
+
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        ctx: &mut Context,
+    ) -> FailToProxy {
+        let status = match (error.etype(), error.esource()) {
+            (ErrorType::HTTPStatus(status), _) => *status,
+            (_, ErrorSource::Downstream) => 0,
+            _ => 503,
+        };
+        if status > 0
+            && let Some(streaming) = ctx.streaming()
+        {
+            streaming.cluster.suspect();
+        }
+        if status > 0 && session.response_written().is_none() {
+            let answer = match ctx.facts.query_id.clone() {
+                Some(id) if status >= 500 => OwnAnswer::owner_away(&id),
+                _ => OwnAnswer::from_failure(status),
+            };
+            // A client that is gone cannot be told.
+            let _told = Self::answer(session, ctx, answer).await;
+        }
+        FailToProxy { error_code: status, can_reuse_downstream: false }
+    }
+
+    async fn logging(&self, session: &mut Session, _error: Option<&Error>, ctx: &mut Context) {
+        let status = session.response_written().map(|header| header.status.as_u16());
+        if let (Some(RequestKind::Cancel(id)), Some(204), Some(cluster)) =
+            (&ctx.kind, status, &ctx.facts.cluster)
+        {
+            self.gateway.sticky.ended(cluster, id, EndCause::Cancelled, (None, None));
+        }
+        finish::finish(&self.gateway, session, ctx);
+    }
+
+    /// The access event tells it; Pingora's own line would hold the path, and with it the slug.
+    fn suppress_error_log(&self, _session: &Session, _ctx: &Context, _error: &Error) -> bool {
+        true
+    }
+
+    fn request_summary(&self, session: &Session, ctx: &Context) -> String {
+        let kind = ctx.kind.as_ref().map_or("refused", |kind| kind.label());
+        format!("{} {kind}", session.req_header().method)
+    }
+}

@@ -1,0 +1,61 @@
+//! Reading a statement: its body, and what its headers say of it for rules and history.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use pingora_proxy::Session;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// The body of a submit.
+#[derive(Debug)]
+pub struct Statement {
+    /// What was read into memory.
+    pub text: Bytes,
+    /// Whether that is all of it. A longer one passes on unseen by rules.
+    pub whole: bool,
+    /// The room that it takes, given back with it.
+    _room: Vec<OwnedSemaphorePermit>,
+}
+
+impl Statement {
+    /// Reads at most `limit` bytes, and the chunk that passes it; `None`: all statements together
+    /// leave no room for it.
+    pub async fn read(
+        session: &mut Session,
+        limit: usize,
+        room: &Arc<Semaphore>,
+    ) -> pingora::Result<Option<Self>> {
+        if session.get_header(http::header::EXPECT).is_some() {
+            session.as_downstream_mut().write_continue_response().await?;
+        }
+        let mut text = BytesMut::new();
+        let mut taken = Vec::new();
+        while let Some(chunk) = session.as_downstream_mut().read_request_body().await? {
+            let bytes = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
+            let Ok(permit) = room.clone().try_acquire_many_owned(bytes) else { return Ok(None) };
+            taken.push(permit);
+            text.extend_from_slice(&chunk);
+            if text.len() > limit {
+                return Ok(Some(Self { text: text.freeze(), whole: false, _room: taken }));
+            }
+        }
+        Ok(Some(Self { text: text.freeze(), whole: true, _room: taken }))
+    }
+
+    /// At most `limit` bytes of it as text, cut where a character ends.
+    pub fn beginning(&self, limit: usize) -> String {
+        let cut = &self.text[..self.text.len().min(limit)];
+        let text = String::from_utf8_lossy(cut);
+        if cut.len() == self.text.len() {
+            return text.into_owned();
+        }
+        text.trim_end_matches(char::REPLACEMENT_CHARACTER).to_owned()
+    }
+}
+
+/// A header as text, if it is text.
+pub fn header_text(headers: &HeaderMap, name: &str) -> Option<String> {
+    let value = headers.get(name)?;
+    Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
+}

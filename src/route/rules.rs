@@ -1,0 +1,280 @@
+//! A compiled rule set, checked before anybody relies on it.
+//!
+//! Promises that a [`RuleSet`] has a `route` that ended and gave answers of the right form on the
+//! probe requests, the same ones when asked twice. What a probe cannot prove is a warning.
+
+mod probe;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use mlua::chunk::Compiler;
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+
+use super::engine::{Machine, failure};
+use super::sandbox::Limits;
+use super::verdict::{Groups, RuleFailure};
+use crate::config::Rules;
+use crate::ids::GroupName;
+use crate::time::unix_ms;
+
+/// The largest rules file, in bytes.
+pub const FILE_MAX: usize = 1024 * 1024;
+
+/// Each set of this process gets its own number, so that a worker knows whether its machine is of
+/// this set.
+static GENERATION: AtomicU64 = AtomicU64::new(1);
+
+/// Why a rules file cannot be used.
+#[derive(Debug, Error)]
+pub enum RulesError {
+    /// The file cannot be read.
+    #[error("rules file `{}` cannot be read", file.display())]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file is too large.
+    #[error("rules file `{}` is larger than 1 MiB, expected a short Lua text", file.display())]
+    TooLarge {
+        /// The file.
+        file: PathBuf,
+    },
+    /// The file holds nothing.
+    #[error("rules file `{}` is empty, expected `function route(request) … end`", file.display())]
+    Empty {
+        /// The file.
+        file: PathBuf,
+    },
+    /// The file is no text.
+    #[error("rules file `{}` is not UTF-8 in line {line}, expected a Lua text", file.display())]
+    NotText {
+        /// The file.
+        file: PathBuf,
+        /// The first line that is not UTF-8.
+        line: usize,
+    },
+    /// The script is wrong.
+    #[error("{}: {message}", At(chunk, *line))]
+    Script {
+        /// The name of the file, without its folder.
+        chunk: String,
+        /// The line, where it is known.
+        line: Option<u32>,
+        /// What is wrong and what would be right.
+        message: String,
+    },
+}
+
+impl RulesError {
+    /// The label of a metric.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Unreadable { .. } => "unreadable",
+            Self::TooLarge { .. } => "too_large",
+            Self::Empty { .. } => "empty",
+            Self::NotText { .. } => "not_text",
+            Self::Script { .. } => "script",
+        }
+    }
+
+    /// The line of the rules file, where it is known.
+    pub fn line(&self) -> Option<u32> {
+        match self {
+            Self::Script { line, .. } => *line,
+            Self::NotText { line, .. } => u32::try_from(*line).ok(),
+            Self::Unreadable { .. } | Self::TooLarge { .. } | Self::Empty { .. } => None,
+        }
+    }
+}
+
+/// What may go wrong with a rule set that is in force.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{}: {message}", At(chunk, *line))]
+pub struct RuleWarning {
+    /// The name of the file, without its folder.
+    pub chunk: String,
+    /// The line, where it is known.
+    pub line: Option<u32>,
+    /// What may go wrong.
+    pub message: String,
+}
+
+struct At<'a>(&'a str, Option<u32>);
+
+impl std::fmt::Display for At<'_> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(self.0)?;
+        self.1.map_or(Ok(()), |line| write!(out, ":{line}"))
+    }
+}
+
+/// Which rules these are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version {
+    /// The first 12 hexadecimal digits of the file's SHA-256: equal rules have equal hashes on all
+    /// gateways.
+    pub hash: String,
+    /// When they were loaded, in milliseconds since 1970.
+    pub loaded_at_ms: u64,
+}
+
+impl std::fmt::Display for Version {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(&self.hash)
+    }
+}
+
+/// A compiled rule set. Never changes.
+#[derive(Debug)]
+pub struct RuleSet {
+    generation: u64,
+    version: Version,
+    chunk: String,
+    bytecode: Vec<u8>,
+    groups: Groups,
+    asks_header: bool,
+    limits: Limits,
+    warnings: Vec<RuleWarning>,
+}
+
+impl RuleSet {
+    /// Reads, compiles and tries the rules file that the settings name.
+    pub fn load(settings: &Rules, groups: &[GroupName]) -> Result<Self, RulesError> {
+        Self::compile(&read(&settings.file)?, settings, groups)
+    }
+
+    /// Compiles and tries a script; the settings' file only gives it its name.
+    pub fn compile(
+        script: &[u8],
+        settings: &Rules,
+        groups: &[GroupName],
+    ) -> Result<Self, RulesError> {
+        let script = text(script, &settings.file)?;
+        let chunk = chunk_name(&settings.file);
+        let bytecode = compiler()
+            .compile(script)
+            .map_err(|error| refused(&chunk, failure(&error, None, &chunk)))?;
+        let mut rules = Self {
+            generation: GENERATION.fetch_add(1, Ordering::Relaxed),
+            version: Version { hash: hash(script), loaded_at_ms: unix_ms() },
+            chunk,
+            bytecode,
+            groups: Groups { default: settings.default_group.clone(), known: groups.to_vec() },
+            asks_header: settings.routing_group_header,
+            limits: Limits { cpu: settings.cpu, memory: settings.memory },
+            warnings: Vec::new(),
+        };
+        let failed = |failure| refused(&rules.chunk, failure);
+        let limit = rules.limits.of_loading().cpu;
+        let machine = probe::within(limit, || Machine::new(&rules)).map_err(failed)?;
+        let findings = probe::run(&machine, &rules, script).map_err(failed)?;
+        rules.warnings = findings
+            .into_iter()
+            .map(|finding| RuleWarning {
+                chunk: rules.chunk.clone(),
+                line: finding.line,
+                message: finding.message,
+            })
+            .collect();
+        Ok(rules)
+    }
+
+    /// Which rules these are.
+    pub fn version(&self) -> &Version {
+        &self.version
+    }
+
+    /// What may go wrong with them.
+    pub fn warnings(&self) -> &[RuleWarning] {
+        &self.warnings
+    }
+
+    /// The name of the file, without its folder.
+    pub fn chunk(&self) -> &str {
+        &self.chunk
+    }
+
+    /// Where a query goes that no rule names.
+    pub fn default_group(&self) -> &GroupName {
+        &self.groups.default
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub(super) fn bytecode(&self) -> &[u8] {
+        &self.bytecode
+    }
+
+    pub(super) fn groups(&self) -> &Groups {
+        &self.groups
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    pub(super) fn asks_header(&self) -> bool {
+        self.asks_header
+    }
+}
+
+/// Reads at most [`FILE_MAX`] bytes of a rules file.
+pub(super) fn read(file: &Path) -> Result<Vec<u8>, RulesError> {
+    let unreadable = |source| RulesError::Unreadable { file: file.to_owned(), source };
+    let mut script = Vec::new();
+    let most = u64::try_from(FILE_MAX).unwrap_or(u64::MAX);
+    let opened = File::open(file).map_err(unreadable)?;
+    opened.take(most + 1).read_to_end(&mut script).map_err(unreadable)?;
+    if script.len() > FILE_MAX {
+        return Err(RulesError::TooLarge { file: file.to_owned() });
+    }
+    Ok(script)
+}
+
+/// The hash of a [`Version`].
+pub(super) fn hash(script: impl AsRef<[u8]>) -> String {
+    let digest = Sha256::digest(script.as_ref());
+    digest[..6].iter().fold(String::with_capacity(12), |mut hex, byte| {
+        for digit in [byte >> 4, byte & 15] {
+            hex.extend(char::from_digit(u32::from(digit), 16));
+        }
+        hex
+    })
+}
+
+fn text<'a>(script: &'a [u8], file: &Path) -> Result<&'a str, RulesError> {
+    if script.len() > FILE_MAX {
+        return Err(RulesError::TooLarge { file: file.to_owned() });
+    }
+    let text = std::str::from_utf8(script).map_err(|error| {
+        let before = script[..error.valid_up_to()].iter();
+        let line = before.filter(|byte| **byte == b'\n').count() + 1;
+        RulesError::NotText { file: file.to_owned(), line }
+    })?;
+    if text.trim().is_empty() {
+        return Err(RulesError::Empty { file: file.to_owned() });
+    }
+    Ok(text)
+}
+
+/// Level 1 keeps the lines of all calls; the levels above inline functions.
+fn compiler() -> Compiler {
+    Compiler::new().set_optimization_level(1).set_debug_level(1)
+}
+
+fn chunk_name(file: &Path) -> String {
+    let name = file.file_name().map(|name| name.to_string_lossy().into_owned());
+    name.unwrap_or_else(|| "rules".to_owned())
+}
+
+fn refused(chunk: &str, failure: RuleFailure) -> RulesError {
+    RulesError::Script { chunk: chunk.to_owned(), line: failure.line, message: failure.message }
+}

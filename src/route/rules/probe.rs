@@ -1,0 +1,206 @@
+//! Asks a new rule set before it is in force: what are its answers to requests as real clients send
+//! them, and are they the same when asked again?
+
+use std::net::Ipv4Addr;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use regex::Regex;
+
+use super::RuleSet;
+use crate::route::engine::Machine;
+use crate::route::facts::Facts;
+use crate::route::verdict::{Decision, FailureKind, RuleFailure};
+use crate::time::thread_cpu;
+
+/// The most warnings that are kept of one rule set.
+const WARNINGS_MAX: usize = 20;
+
+/// Header lines.
+type Lines = &'static [(&'static str, &'static [u8])];
+
+/// The first is the plain one: what does not work for it works for nobody.
+const PROBES: &[(&str, Lines)] = &[
+    ("a request without headers", &[]),
+    ("Superset", &[("x-trino-user", b"ana"), ("x-trino-source", b"Apache Superset")]),
+    ("the Python client", &[("x-trino-user", b"ana"), ("x-trino-source", b"trino-python-client")]),
+    ("Zeppelin", &[("x-trino-user", b"ana"), ("x-trino-source", b"zeppelin-note-1")]),
+    (
+        "the Trino CLI with tags",
+        &[
+            ("x-trino-user", b"ana"),
+            ("x-trino-source", b"trino-cli"),
+            ("x-trino-client-tags", b"etl,night"),
+            ("x-trino-catalog", b"tpch"),
+            ("x-trino-schema", b"tiny"),
+            ("x-trino-routing-group", b"none-of-that-name"),
+        ],
+    ),
+    (
+        "a request with empty headers",
+        &[
+            ("x-trino-user", b""),
+            ("x-trino-source", b""),
+            ("x-trino-client-tags", b""),
+            ("x-trino-catalog", b""),
+            ("x-trino-schema", b""),
+        ],
+    ),
+    (
+        "a request whose headers are not UTF-8",
+        &[
+            ("x-trino-user", b"\xff"),
+            ("x-trino-source", b"\xff\xfe"),
+            ("x-trino-client-tags", b"\xc3"),
+        ],
+    ),
+];
+
+static GROUP_LITERAL: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r#"(?:\bgroup\s*=\s*|^\s*return\s+)["']([A-Za-z0-9][A-Za-z0-9._-]{0,63})["']"#)
+        .expect("a constant pattern")
+});
+static ROUTE: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"\bfunction\s+route\b|\broute\s*=").expect("a constant pattern"));
+
+/// What may go wrong.
+pub(super) struct Finding {
+    pub(super) line: Option<u32>,
+    pub(super) message: String,
+}
+
+/// Asks each probe twice. An error: the set must not come into force.
+pub(super) fn run(
+    machine: &Machine,
+    rules: &RuleSet,
+    script: &str,
+) -> Result<Vec<Finding>, RuleFailure> {
+    let mut findings = unknown_literals(rules, script);
+    let mut last_failure = None;
+    let mut some_worked = false;
+    for (index, (name, headers)) in PROBES.iter().enumerate() {
+        let decision = ask_twice(machine, rules, (name, headers), script)?;
+        let Some(failure) = decision.error else {
+            some_worked = true;
+            continue;
+        };
+        match failure.kind {
+            FailureKind::UnknownGroup if index > 0 => {}
+            FailureKind::Timeout
+            | FailureKind::Memory
+            | FailureKind::BadAnswer
+            | FailureKind::UnknownGroup => return Err(located(failure, script)),
+            FailureKind::Runtime => {
+                let message = format!("failed for {name}: {}", failure.message);
+                findings.push(Finding { line: failure.line, message });
+                last_failure = Some(failure);
+                continue;
+            }
+        }
+        some_worked = true;
+        if !findings.iter().any(|finding| finding.message.contains(&failure.message)) {
+            findings.push(Finding { line: failure.line, message: failure.message });
+        }
+    }
+    match last_failure {
+        Some(failure) if !some_worked => Err(failure),
+        _ => {
+            findings.truncate(WARNINGS_MAX);
+            Ok(findings)
+        }
+    }
+}
+
+fn ask_twice(
+    machine: &Machine,
+    rules: &RuleSet,
+    (name, headers): (&str, Lines),
+    script: &str,
+) -> Result<Decision, RuleFailure> {
+    let lines = headers.iter().filter_map(|(name, value)| {
+        Some((HeaderName::from_static(name), HeaderValue::from_bytes(value).ok()?))
+    });
+    let headers: HeaderMap = lines.collect();
+    let facts = Facts {
+        headers: &headers,
+        method: &Method::POST,
+        path: "/v1/statement",
+        user: None,
+        remote_addr: Ipv4Addr::LOCALHOST.into(),
+    };
+    let limit = rules.limits().cpu;
+    let ask = || match within(limit, || machine.call(rules, &facts)) {
+        Err(failure) if is_excess(failure.kind) => Err(located(failure, script)),
+        outcome => Ok(rules.groups().decide(outcome)),
+    };
+    let (first, second) = (ask()?, ask()?);
+    if first == second {
+        return Ok(first);
+    }
+    let message = format!(
+        "`route` answered differently when asked twice about {name}, expected the same answer \
+         (keep nothing between requests)"
+    );
+    Err(located(RuleFailure { kind: FailureKind::BadAnswer, message, line: None }, script))
+}
+
+fn is_excess(kind: FailureKind) -> bool {
+    matches!(kind, FailureKind::Timeout | FailureKind::Memory)
+}
+
+/// Refuses work that took more than twice its limit of processor time without being ended: it holds
+/// a long run of lines in which nobody asks the guard.
+pub(super) fn within<R>(
+    limit: Duration,
+    work: impl FnOnce() -> Result<R, RuleFailure>,
+) -> Result<R, RuleFailure> {
+    let before = thread_cpu();
+    let result = work()?;
+    let spent = thread_cpu().saturating_sub(before);
+    if spent <= limit * 2 {
+        return Ok(result);
+    }
+    let message = format!("the rules took {spent:?} of processor time, expected at most {limit:?}");
+    Err(RuleFailure { kind: FailureKind::Timeout, message, line: None })
+}
+
+/// The names of groups that stand in the script as texts and exist nowhere, with their lines.
+///
+/// A hint for what no probe reaches. It reads lines, not Lua, so it only ever warns.
+fn unknown_literals(rules: &RuleSet, script: &str) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = Vec::new();
+    for (line, code) in lines(script) {
+        for found in GROUP_LITERAL.captures_iter(code) {
+            let name = &found[1];
+            if rules.groups().find(name).is_none() {
+                let known = rules.groups().list();
+                let message = format!("no group is named `{name}`, known: {known}");
+                if !findings.iter().any(|finding| finding.message == message) {
+                    findings.push(Finding { line: Some(line), message });
+                }
+            }
+        }
+    }
+    findings
+}
+
+/// Gives a failure without a line that of `route`, or of the unknown group it speaks of.
+fn located(mut failure: RuleFailure, script: &str) -> RuleFailure {
+    if failure.line.is_none() && failure.kind == FailureKind::UnknownGroup {
+        failure.line = lines(script)
+            .find(|(_, code)| {
+                let mut names = GROUP_LITERAL.captures_iter(code);
+                names.any(|name| failure.message.contains(&format!("`{}`,", &name[1])))
+            })
+            .map(|(line, _)| line);
+    }
+    failure.line =
+        failure.line.or_else(|| Some(lines(script).find(|(_, code)| ROUTE.is_match(code))?.0));
+    failure
+}
+
+/// The lines of a script without their comments.
+fn lines(script: &str) -> impl Iterator<Item = (u32, &str)> {
+    (1..).zip(script.lines().map(|line| line.split("--").next().unwrap_or_default()))
+}

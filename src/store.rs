@@ -1,0 +1,235 @@
+//! All SQL. A store keeps what must outlive a gateway or be shared by several: routes and history
+//! of queries, coordinators, the operators' intent.
+//!
+//! No submit and no page waits for it; see `sticky` and `history`. Every call has a deadline and
+//! none blocks a thread of the caller's runtime.
+
+mod columns;
+mod effect;
+pub mod last_known;
+mod mysql;
+mod place;
+mod sqlite;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::config::StoreUrl;
+use crate::history::fit::{LABEL_BYTES, LINE_BYTES, cut};
+use crate::history::record::{Recorded, Sighting};
+use crate::ids::{ClusterName, QueryId};
+
+/// Why a store did not do what it was asked.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// The store cannot be reached, or gave up in the middle; the same call may work later.
+    #[error("reach the store at {store}")]
+    Unavailable {
+        /// Where it is, without credentials.
+        store: String,
+        /// What went wrong.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The store answered, and what it answered cannot be used.
+    #[error("use the store at {store}: {what}")]
+    Unusable {
+        /// Where it is, without credentials.
+        store: String,
+        /// What is wrong and what would be right.
+        what: String,
+    },
+}
+
+/// The most rows of one answer of the history.
+const HISTORY_MAX: u32 = 10_000;
+
+/// A word in the column of an intent that is none, written by somebody else or a later version.
+#[derive(Debug, Error)]
+#[error("`{0}` is no intent, expected `active`, `standby`, `draining` or `drained`")]
+struct UnknownIntent(String);
+
+/// Opens the store that the settings name.
+///
+/// An SQLite file is opened, checked and migrated here, which waits for the disk. A MySQL server is
+/// not contacted before the first call: one that is away does not stop a gateway from starting.
+pub fn open(url: &StoreUrl) -> Result<Arc<dyn Store>, StoreError> {
+    match url {
+        StoreUrl::Sqlite(file) => Ok(Arc::new(sqlite::SqliteStore::open(file)?)),
+        StoreUrl::Mysql(url) => Ok(Arc::new(mysql::MysqlStore::open(url.reveal())?)),
+    }
+}
+
+/// What operators want of a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Intent {
+    /// Takes new queries.
+    Active,
+    /// Ready to take over, takes none.
+    Standby,
+    /// Takes none and finishes its own.
+    Draining,
+    /// Has finished its own and may be stopped.
+    Drained,
+}
+
+impl Intent {
+    /// All intents, in the order of the docs.
+    pub const ALL: [Self; 4] = [Self::Active, Self::Standby, Self::Draining, Self::Drained];
+
+    /// The word in config, API, metrics and store.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Standby => "standby",
+            Self::Draining => "draining",
+            Self::Drained => "drained",
+        }
+    }
+
+    /// Reads the word.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|intent| intent.as_str() == text)
+    }
+}
+
+/// The intent of one cluster, with who set it, when and why.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct IntentRow {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// What is wanted of it.
+    pub intent: Intent,
+    /// Who set it.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
+    /// When, in milliseconds since 1970.
+    pub at_ms: u64,
+    /// The version that this change made.
+    pub version: u64,
+}
+
+/// All intents, as of one version.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Intents {
+    /// Rises by one with each change of any intent; 0 when there was none.
+    pub version: u64,
+    /// One row for each cluster whose intent the store knows.
+    pub rows: Vec<IntentRow>,
+}
+
+/// What somebody asks for.
+#[derive(Debug, Clone)]
+pub struct IntentChange {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// What is wanted of it.
+    pub intent: Intent,
+    /// Who asks.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
+    /// When, in milliseconds since 1970.
+    pub at_ms: u64,
+}
+
+impl IntentChange {
+    /// The row that this change makes, its texts cut to the size of their columns.
+    fn into_row(mut self, version: u64) -> IntentRow {
+        cut(&mut self.actor, LABEL_BYTES);
+        cut(&mut self.reason, LINE_BYTES);
+        let at_ms = self.at_ms.min(effect::TIME_MAX);
+        let Self { cluster, intent, actor, reason, .. } = self;
+        IntentRow { cluster, intent, actor, reason, at_ms, version }
+    }
+}
+
+/// One row of the query history.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct HistoryRow {
+    /// The query.
+    pub query_id: String,
+    /// The cluster that owns it.
+    pub cluster: String,
+    /// The group that the rules named; empty when only the end was seen.
+    pub group: String,
+    /// The rule that named it.
+    pub rule: Option<String>,
+    /// The user.
+    pub user: Option<String>,
+    /// `X-Trino-Source`.
+    pub source: Option<String>,
+    /// `X-Trino-Client-Tags`.
+    pub tags: Option<String>,
+    /// The statement.
+    pub statement: String,
+    /// When its submit was answered; `None` when only the end was seen.
+    pub submitted_ms: Option<u64>,
+    /// When it ended; `None` while it lives.
+    pub ended_ms: Option<u64>,
+    /// What Warren took for the end.
+    pub end_cause: Option<String>,
+    /// The state that the coordinator told.
+    pub state: Option<String>,
+    /// Trino's error.
+    pub error: Option<String>,
+}
+
+/// One kind of store. Two implementations, one contract (`tests/it/store.rs`).
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Writes a batch of one gateway's events. Any order and any repetition gives the same rows.
+    ///
+    /// Nothing of a batch is written when this fails. [`StoreError::Unusable`] means that the batch
+    /// holds an event that the store can never take; whatever may pass is
+    /// [`StoreError::Unavailable`].
+    async fn apply(&self, gateway: &str, batch: &[Recorded]) -> Result<(), StoreError>;
+    /// The cluster that owns a query, if the store knows.
+    async fn route(&self, id: &QueryId) -> Result<Option<ClusterName>, StoreError>;
+    /// Every coordinator that any gateway saw, with the widest times.
+    async fn coordinators(&self) -> Result<Vec<Sighting>, StoreError>;
+    /// The version of the intents; cheap, polled each second.
+    async fn intents_version(&self) -> Result<u64, StoreError>;
+    /// All intents.
+    async fn intents(&self) -> Result<Intents, StoreError>;
+    /// Sets an intent and notes who did it, in one transaction. After
+    /// [`StoreError::Unavailable`] it may have happened or not.
+    async fn set_intent(&self, change: IntentChange) -> Result<IntentRow, StoreError>;
+    /// Sets the intent of clusters that the store has never seen, and leaves the others.
+    async fn seed_intents(&self, seeds: Vec<IntentChange>) -> Result<(), StoreError>;
+    /// The newest rows of the query history, by the time in their ids; at most 10,000.
+    async fn history(&self, limit: u32) -> Result<Vec<HistoryRow>, StoreError>;
+    /// Where the store is, without credentials, for logs.
+    fn place(&self) -> &str;
+}
+
+/// The owner that a row names.
+fn cluster_of(
+    store: &str,
+    id: &QueryId,
+    cluster: Option<String>,
+) -> Result<Option<ClusterName>, StoreError> {
+    cluster.map(|name| ClusterName::parse(&name)).transpose().map_err(|error| {
+        StoreError::Unusable {
+            store: store.to_owned(),
+            what: format!("the owner of {id}: {error}"),
+        }
+    })
+}
+
+/// An error with all its causes, for a log line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
+}

@@ -1,0 +1,248 @@
+//! MySQL's statements, each a plain function on a connection or an open transaction.
+//!
+//! Several gateways write at once. A batch first makes and so locks its rows, in the order of
+//! their keys, then reads them, merges, and writes them; two gateways that still lock each other
+//! out are told so by the server, and `mysql` tries again.
+
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, IsolationLevel, Params, Row, Transaction, TxOpts, Value};
+
+use crate::history::record::Sighting;
+use crate::ids::{BadName, ClusterName, CoordinatorId, QueryId};
+use crate::store::columns::{Field, NAMES, fields_of, row_of};
+use crate::store::effect::{Effect, QueryRow};
+use crate::store::mysql::contact::Failure;
+use crate::store::{HistoryRow, Intent, IntentChange, IntentRow, Intents, UnknownIntent};
+
+/// How many rows one statement writes. Few sizes, so that the prepared statements are few.
+const SIZES: [usize; 4] = [64, 16, 4, 1];
+/// The most bytes of statements' texts in one statement, unless one row alone has more: far below
+/// the least default of `max_allowed_packet`, 16 MiB.
+const PIECE_BYTES: usize = 1 << 20;
+
+impl From<&Field> for Value {
+    fn from(field: &Field) -> Self {
+        match field {
+            Field::Null => Self::NULL,
+            Field::Text(text) => Self::Bytes(text.clone().into_bytes()),
+            Field::Number(number) => Self::UInt(*number),
+        }
+    }
+}
+
+fn field(value: Value) -> Field {
+    match value {
+        Value::Bytes(bytes) => Field::Text(String::from_utf8_lossy(&bytes).into_owned()),
+        Value::UInt(number) => Field::Number(number),
+        Value::Int(number) => Field::Number(u64::try_from(number).unwrap_or(0)),
+        Value::NULL | Value::Float(_) | Value::Double(_) | Value::Date(..) | Value::Time(..) => {
+            Field::Null
+        }
+    }
+}
+
+fn fields(row: Row) -> impl Iterator<Item = Field> {
+    row.unwrap().into_iter().map(field)
+}
+
+pub(super) async fn apply(conn: &mut Conn, effect: &Effect) -> Result<(), Failure> {
+    let mut options = TxOpts::new();
+    options.with_isolation_level(IsolationLevel::ReadCommitted);
+    let mut tx = conn.start_transaction(options).await?;
+    let queries: Vec<(&QueryId, &QueryRow)> = effect.queries.iter().collect();
+    let mut rest = &queries[..];
+    while !rest.is_empty() {
+        let (piece, after) = rest.split_at(piece_size(rest));
+        put_queries(&mut tx, piece).await?;
+        rest = after;
+    }
+    let seen = effect.coordinators.iter().map(|((coordinator, cluster), seen)| {
+        (coordinator.as_str(), cluster.as_str(), seen.first_ms, seen.last_ms)
+    });
+    tx.exec_batch(
+        "INSERT INTO coordinators (coordinator, cluster, first_seen_ms, last_seen_ms)
+         VALUES (?, ?, ?, ?)
+         ON DUPLICATE KEY UPDATE
+           first_seen_ms = LEAST(first_seen_ms, VALUES(first_seen_ms)),
+           last_seen_ms = GREATEST(last_seen_ms, VALUES(last_seen_ms))",
+        seen,
+    )
+    .await?;
+    Ok(tx.commit().await?)
+}
+
+/// How many of the rows go into the next statement.
+fn piece_size(rows: &[(&QueryId, &QueryRow)]) -> usize {
+    let bytes = |rows: &[(&QueryId, &QueryRow)]| -> usize {
+        let texts = rows.iter().filter_map(|(_, row)| row.submitted.as_ref());
+        texts.map(|half| half.statement.len()).sum()
+    };
+    let fits = |size: &usize| {
+        rows.get(..*size).is_some_and(|rows| *size == 1 || bytes(rows) <= PIECE_BYTES)
+    };
+    SIZES.into_iter().find(fits).unwrap_or(1)
+}
+
+async fn put_queries(
+    tx: &mut Transaction<'_>,
+    piece: &[(&QueryId, &QueryRow)],
+) -> Result<(), Failure> {
+    let ids: Vec<Value> = piece.iter().map(|(id, _)| Value::from(id.as_str())).collect();
+    let rows = vec!["(?, '', '', '')"; piece.len()].join(", ");
+    let make = format!(
+        "INSERT INTO query_routes (query_id, cluster, route_group, statement) VALUES {rows}
+         ON DUPLICATE KEY UPDATE query_id = VALUES(query_id)"
+    );
+    tx.exec_drop(make, Params::Positional(ids.clone())).await?;
+
+    let (names, marks) = (NAMES.join(", "), vec!["?"; piece.len()].join(", "));
+    let select = format!("SELECT {names} FROM query_routes WHERE query_id IN ({marks})");
+    let stored: Vec<Row> = tx.exec(select, Params::Positional(ids)).await?;
+    let mut stored: std::collections::HashMap<String, QueryRow> =
+        stored.into_iter().map(|row| row_of(fields(row))).collect();
+
+    let mut values = Vec::with_capacity(piece.len() * NAMES.len());
+    for (id, row) in piece {
+        let known = stored.remove(id.as_str()).unwrap_or_default();
+        let merged = known.merge((*row).clone());
+        values.extend(fields_of(id.as_str(), &merged).iter().map(Value::from));
+    }
+    let row = format!("({})", vec!["?"; NAMES.len()].join(", "));
+    let rows = vec![row; piece.len()].join(", ");
+    let updates: Vec<String> =
+        NAMES[1..].iter().map(|name| format!("{name} = VALUES({name})")).collect();
+    let put = format!(
+        "INSERT INTO query_routes ({names}) VALUES {rows} ON DUPLICATE KEY UPDATE {}",
+        updates.join(", ")
+    );
+    Ok(tx.exec_drop(put, Params::Positional(values)).await?)
+}
+
+pub(super) async fn route(conn: &mut Conn, id: &str) -> Result<Option<String>, Failure> {
+    let select = "SELECT cluster FROM query_routes WHERE query_id = ?";
+    Ok(conn.exec_first(select, (id,)).await?)
+}
+
+pub(super) async fn history(conn: &mut Conn, limit: u32) -> Result<Vec<HistoryRow>, Failure> {
+    let names = NAMES.join(", ");
+    let select = format!("SELECT {names} FROM query_routes ORDER BY query_id DESC LIMIT ?");
+    let rows: Vec<Row> = conn.exec(select, (limit,)).await?;
+    let history = rows.into_iter().map(|row| {
+        let (id, row) = row_of(fields(row));
+        row.into_history(id)
+    });
+    Ok(history.collect())
+}
+
+pub(super) async fn coordinators(conn: &mut Conn) -> Result<Vec<Sighting>, Failure> {
+    let rows: Vec<(String, String, u64, u64)> = conn
+        .exec(
+            "SELECT coordinator, cluster, first_seen_ms, last_seen_ms FROM coordinators
+             ORDER BY coordinator, cluster",
+            (),
+        )
+        .await?;
+    let sighting = |(coordinator, cluster, first_seen_ms, last_seen_ms): (String, String, _, _)| {
+        Ok(Sighting {
+            coordinator: CoordinatorId::parse(&coordinator)?,
+            cluster: ClusterName::parse(&cluster)?,
+            first_seen_ms,
+            last_seen_ms,
+        })
+    };
+    let sightings: Result<_, BadName> = rows.into_iter().map(sighting).collect();
+    sightings.map_err(|error| Failure::Damaged(error.to_string()))
+}
+
+pub(super) async fn intents_version(conn: &mut impl Queryable) -> Result<u64, Failure> {
+    let value: Option<u64> =
+        conn.exec_first("SELECT value FROM versions WHERE name = 'intents'", ()).await?;
+    value.ok_or_else(|| Failure::Damaged("table `versions` has no row `intents`".to_owned()))
+}
+
+pub(super) async fn intents(conn: &mut Conn) -> Result<Intents, Failure> {
+    let mut options = TxOpts::new();
+    options.with_isolation_level(IsolationLevel::RepeatableRead).with_consistent_snapshot(true);
+    let mut tx = conn.start_transaction(options).await?;
+    let version = intents_version(&mut tx).await?;
+    let rows: Vec<Row> = tx
+        .exec(
+            "SELECT cluster, intent, actor, reason, at_ms, version FROM intents ORDER BY cluster",
+            (),
+        )
+        .await?;
+    tx.commit().await?;
+    let rows = rows.into_iter().map(intent_row).collect::<Result<_, Failure>>()?;
+    Ok(Intents { version, rows })
+}
+
+fn intent_row(row: Row) -> Result<IntentRow, Failure> {
+    let (cluster, intent, actor, reason, at_ms, version): (String, String, _, _, _, _) =
+        mysql_async::from_row_opt(row).map_err(|error| Failure::Damaged(error.to_string()))?;
+    let damaged = |error: &dyn std::error::Error| Failure::Damaged(error.to_string());
+    Ok(IntentRow {
+        cluster: ClusterName::parse(&cluster).map_err(|error| damaged(&error))?,
+        intent: Intent::parse(&intent).ok_or_else(|| damaged(&UnknownIntent(intent)))?,
+        actor,
+        reason,
+        at_ms,
+        version,
+    })
+}
+
+pub(super) async fn set_intent(
+    conn: &mut Conn,
+    change: &IntentChange,
+) -> Result<IntentRow, Failure> {
+    let mut tx = conn.start_transaction(TxOpts::new()).await?;
+    let row = put_intent(&mut tx, change, "set_intent").await?;
+    tx.commit().await?;
+    Ok(row)
+}
+
+pub(super) async fn seed_intents(conn: &mut Conn, seeds: &[IntentChange]) -> Result<(), Failure> {
+    let mut options = TxOpts::new();
+    options.with_isolation_level(IsolationLevel::ReadCommitted);
+    let mut tx = conn.start_transaction(options).await?;
+    // Everyone who changes an intent holds this row, so what is read below stays true.
+    tx.exec_drop("SELECT value FROM versions WHERE name = 'intents' FOR UPDATE", ()).await?;
+    let known: Vec<String> = tx.exec("SELECT cluster FROM intents", ()).await?;
+    let mut known: std::collections::HashSet<String> = known.into_iter().collect();
+    for seed in seeds {
+        if known.insert(seed.cluster.as_str().to_owned()) {
+            put_intent(&mut tx, seed, "seed_intent").await?;
+        }
+    }
+    Ok(tx.commit().await?)
+}
+
+async fn put_intent(
+    tx: &mut Transaction<'_>,
+    change: &IntentChange,
+    action: &str,
+) -> Result<IntentRow, Failure> {
+    tx.exec_drop("UPDATE versions SET value = value + 1 WHERE name = 'intents'", ()).await?;
+    let row = change.clone().into_row(intents_version(tx).await?);
+    tx.exec_drop(
+        "INSERT INTO intents (cluster, intent, actor, reason, at_ms, version)
+         VALUES (?, ?, ?, ?, ?, ?)
+         ON DUPLICATE KEY UPDATE intent = VALUES(intent), actor = VALUES(actor),
+           reason = VALUES(reason), at_ms = VALUES(at_ms), version = VALUES(version)",
+        (
+            row.cluster.as_str(),
+            row.intent.as_str(),
+            &row.actor,
+            &row.reason,
+            row.at_ms,
+            row.version,
+        ),
+    )
+    .await?;
+    tx.exec_drop(
+        "INSERT INTO admin_events (at_ms, actor, action, subject, detail, reason)
+         VALUES (?, ?, ?, ?, ?, ?)",
+        (row.at_ms, &row.actor, action, row.cluster.as_str(), row.intent.as_str(), &row.reason),
+    )
+    .await?;
+    Ok(row)
+}

@@ -1,0 +1,128 @@
+//! The store in one SQLite file, for one gateway.
+//!
+//! Promises: one connection writes, another reads beside it (WAL), each on its own thread; a
+//! second gateway, a network file system and a damaged file are refused with words when the store
+//! is opened. Deliberately does not serve several gateways: that is `mysql`.
+
+mod open;
+mod rows;
+mod worker;
+
+use std::path::Path;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rusqlite::{Connection, ErrorCode};
+
+use crate::history::record::{Recorded, Sighting};
+use crate::ids::{ClusterName, QueryId};
+use crate::store::effect::Effect;
+use crate::store::{
+    HISTORY_MAX, HistoryRow, IntentChange, IntentRow, Intents, Store, StoreError, cluster_of,
+};
+use open::{OpenError, Opened};
+use worker::{Failure, Worker};
+
+/// The longest a read may take.
+const READ: Duration = Duration::from_secs(3);
+/// The longest a write may take: longer than the file may be busy with another program.
+const WRITE: Duration = Duration::from_secs(15);
+
+/// An open file.
+#[derive(Debug)]
+pub(super) struct SqliteStore {
+    place: String,
+    writer: Worker,
+    reader: Worker,
+}
+
+impl SqliteStore {
+    /// Opens the file, or makes it. Waits for the disk.
+    pub(super) fn open(file: &Path) -> Result<Self, StoreError> {
+        let place = format!("sqlite:{}", file.display());
+        let opened = open::open(file).and_then(|Opened { writer, reader, lock }| {
+            let writer = Worker::start("warren-store-w", writer, lock);
+            let reader = Worker::start("warren-store-r", reader, ());
+            Ok((writer.map_err(OpenError::Thread)?, reader.map_err(OpenError::Thread)?))
+        });
+        match opened {
+            Ok((writer, reader)) => Ok(Self { place, writer, reader }),
+            Err(error) => Err(StoreError::Unusable { store: place, what: error.to_string() }),
+        }
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.reader.run(READ, work).await.map_err(|failure| self.error(failure))
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.writer.run(WRITE, work).await.map_err(|failure| self.error(failure))
+    }
+
+    fn error(&self, failure: Failure) -> StoreError {
+        let store = self.place.clone();
+        match failure {
+            Failure::Sql(error) if never_passes(&error) => {
+                StoreError::Unusable { store, what: error.to_string() }
+            }
+            other => StoreError::Unavailable { store, source: Box::new(other) },
+        }
+    }
+}
+
+/// Tells whether an error lies in the data, so that the same call will never work.
+fn never_passes(error: &rusqlite::Error) -> bool {
+    use ErrorCode::{ConstraintViolation, TooBig, TypeMismatch};
+    match error.sqlite_error_code() {
+        Some(code) => matches!(code, ConstraintViolation | TooBig | TypeMismatch),
+        None => matches!(error, rusqlite::Error::FromSqlConversionFailure(..)),
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn apply(&self, gateway: &str, batch: &[Recorded]) -> Result<(), StoreError> {
+        let effect = Effect::of(gateway, batch);
+        self.write(|connection| rows::apply(connection, effect)).await
+    }
+
+    async fn route(&self, id: &QueryId) -> Result<Option<ClusterName>, StoreError> {
+        let key = id.clone();
+        let cluster = self.read(move |connection| rows::route(connection, key.as_str())).await?;
+        cluster_of(&self.place, id, cluster)
+    }
+
+    async fn coordinators(&self) -> Result<Vec<Sighting>, StoreError> {
+        self.read(|connection| rows::coordinators(connection)).await
+    }
+
+    async fn intents_version(&self) -> Result<u64, StoreError> {
+        self.read(|connection| rows::intents_version(connection)).await
+    }
+
+    async fn intents(&self) -> Result<Intents, StoreError> {
+        self.read(rows::intents).await
+    }
+
+    async fn set_intent(&self, change: IntentChange) -> Result<IntentRow, StoreError> {
+        self.write(|connection| rows::set_intent(connection, change)).await
+    }
+
+    async fn seed_intents(&self, seeds: Vec<IntentChange>) -> Result<(), StoreError> {
+        self.write(|connection| rows::seed_intents(connection, seeds)).await
+    }
+
+    async fn history(&self, limit: u32) -> Result<Vec<HistoryRow>, StoreError> {
+        self.read(move |connection| rows::history(connection, limit.min(HISTORY_MAX))).await
+    }
+
+    fn place(&self) -> &str {
+        &self.place
+    }
+}

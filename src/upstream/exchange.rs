@@ -1,0 +1,296 @@
+//! One request, wholly in memory, for one answer, wholly in memory: submits, probes, questions.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use pingora::connectors::ConnectorOptions;
+use pingora::connectors::http::Connector;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::http::client::HttpSession;
+use pingora::upstreams::peer::HttpPeer;
+use pingora_proxy::Session;
+use thiserror::Error;
+
+use super::peer;
+use crate::cluster::Cluster;
+use crate::config::Timeouts;
+
+/// Why an exchange gave no answer. The variant tells how far it came.
+#[derive(Debug, Error)]
+pub enum ExchangeError {
+    /// The cluster's name was not resolved yet, or does not resolve.
+    #[error("cluster {0} has no address yet")]
+    NoAddress(String),
+    /// Nothing was sent.
+    #[error("connect to {cluster}")]
+    Connect {
+        /// The cluster.
+        cluster: String,
+        /// What went wrong.
+        #[source]
+        source: Box<pingora::Error>,
+    },
+    /// The request, or a part of it, was sent.
+    #[error("exchange with {cluster}")]
+    Broken {
+        /// The cluster.
+        cluster: String,
+        /// What went wrong.
+        #[source]
+        source: Box<pingora::Error>,
+    },
+    /// The answer did not come in time.
+    #[error("no answer from {cluster} within {limit:?}")]
+    Deadline {
+        /// The cluster.
+        cluster: String,
+        /// The time that it had.
+        limit: Duration,
+    },
+    /// The answer is larger than what is kept in memory.
+    #[error("the answer of {cluster} is larger than {limit} bytes")]
+    TooLarge {
+        /// The cluster.
+        cluster: String,
+        /// The bound.
+        limit: usize,
+    },
+}
+
+impl ExchangeError {
+    /// Whether nothing of the request can have reached a coordinator.
+    pub fn is_unsent(&self) -> bool {
+        matches!(self, Self::NoAddress(_) | Self::Connect { .. })
+    }
+
+    /// The error with its causes, in one line.
+    pub fn chain(&self) -> String {
+        match self {
+            Self::Connect { source, .. } | Self::Broken { source, .. } => {
+                format!("{self}: {}", source.etype().as_str())
+            }
+            _ => self.to_string(),
+        }
+    }
+}
+
+/// What is sent.
+#[derive(Debug)]
+pub struct Call {
+    /// Head of the request.
+    pub header: RequestHeader,
+    /// Its body; nothing is framed by us when it is empty.
+    pub body: Bytes,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub struct Answer {
+    /// Head of the answer.
+    pub header: ResponseHeader,
+    /// Its body, as it came.
+    pub body: Bytes,
+}
+
+/// Bounds of one exchange.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// For the whole exchange after the connect.
+    pub answer: Duration,
+    /// For the body of the answer, in bytes.
+    pub body: usize,
+}
+
+/// How much of an answer is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Want {
+    /// Head and body.
+    Whole,
+    /// The head; the body only of a 404 or 410, else the connection is given up.
+    Refusal,
+}
+
+/// Connections to coordinators that one side of Warren keeps.
+pub struct Upstream {
+    connector: Connector,
+}
+
+impl std::fmt::Debug for Upstream {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Upstream").finish_non_exhaustive()
+    }
+}
+
+/// A session that has been connected, and where to.
+pub struct Connected {
+    session: HttpSession,
+    peer: HttpPeer,
+    cluster: String,
+}
+
+impl Upstream {
+    /// An empty pool of at most `keep` idle connections.
+    pub fn with_pool(keep: usize) -> Self {
+        Self { connector: Connector::new(Some(ConnectorOptions::new(keep))) }
+    }
+
+    /// Connects to the first of the cluster's addresses that accepts.
+    pub async fn connect(
+        &self,
+        cluster: &Arc<Cluster>,
+        timeouts: &Timeouts,
+    ) -> Result<Connected, ExchangeError> {
+        let name = cluster.name().to_string();
+        let mut failure = ExchangeError::NoAddress(name.clone());
+        for address in cluster.addresses().iter() {
+            let peer = peer(cluster, *address, timeouts);
+            match self.connector.get_http_session(&peer).await {
+                Ok((session, _)) => return Ok(Connected { session, peer, cluster: name }),
+                Err(source) => failure = ExchangeError::Connect { cluster: name.clone(), source },
+            }
+        }
+        Err(failure)
+    }
+
+    /// Connects, sends, reads.
+    pub async fn exchange(
+        &self,
+        cluster: &Arc<Cluster>,
+        call: Call,
+        timeouts: &Timeouts,
+        bounds: Bounds,
+    ) -> Result<Answer, ExchangeError> {
+        let connected = self.connect(cluster, timeouts).await?;
+        self.exchange_on(connected, call, bounds, Want::Whole).await
+    }
+
+    /// Sends and reads on a session that is connected.
+    pub async fn exchange_on(
+        &self,
+        connected: Connected,
+        call: Call,
+        bounds: Bounds,
+        want: Want,
+    ) -> Result<Answer, ExchangeError> {
+        let Connected { mut session, peer, cluster } = connected;
+        session.set_read_timeout(Some(bounds.answer));
+        session.set_write_timeout(Some(bounds.answer));
+        let spoken = speak(&mut session, call, bounds, want);
+        match tokio::time::timeout(bounds.answer, spoken).await {
+            Err(_elapsed) => Err(ExchangeError::Deadline { cluster, limit: bounds.answer }),
+            Ok(Err(spoken)) => Err(spoken.of(cluster, bounds)),
+            Ok(Ok(answer)) => {
+                self.keep(session, &peer).await;
+                Ok(answer)
+            }
+        }
+    }
+}
+
+impl Upstream {
+    /// Like [`Self::exchange`], with the rest of the body taken from `session` as it comes.
+    ///
+    /// The answer's time begins when the whole request was sent; until then each write and each
+    /// read of the client has its own bound.
+    pub async fn exchange_streaming(
+        &self,
+        cluster: &Arc<Cluster>,
+        call: Call,
+        client: &mut Session,
+        (timeouts, bounds): (&Timeouts, Bounds),
+    ) -> Result<Answer, ExchangeError> {
+        let Connected { mut session, peer, cluster } = self.connect(cluster, timeouts).await?;
+        session.set_read_timeout(Some(bounds.answer));
+        session.set_write_timeout(Some(bounds.answer));
+        let sent = async {
+            session.write_request_header(Box::new(call.header)).await?;
+            session.write_request_body(call.body, false).await?;
+            while let Some(chunk) = client.as_downstream_mut().read_request_body().await? {
+                session.write_request_body(chunk, false).await?;
+            }
+            session.finish_request_body().await
+        };
+        if let Err(source) = sent.await {
+            return Err(ExchangeError::Broken { cluster, source });
+        }
+        let read = tokio::time::timeout(bounds.answer, listen(&mut session, bounds, Want::Whole));
+        let answer = match read.await {
+            Err(_elapsed) => return Err(ExchangeError::Deadline { cluster, limit: bounds.answer }),
+            Ok(heard) => heard.map_err(|heard| heard.of(cluster, bounds))?,
+        };
+        self.keep(session, &peer).await;
+        Ok(answer)
+    }
+
+    async fn keep(&self, mut session: HttpSession, peer: &HttpPeer) {
+        if session.response_done() {
+            let idle = peer.options.idle_timeout;
+            self.connector.release_http_session(session, peer, idle).await;
+        } else {
+            session.shutdown().await;
+        }
+    }
+}
+
+impl Spoken {
+    fn of(self, cluster: String, bounds: Bounds) -> ExchangeError {
+        match self {
+            Self::Broken(source) => ExchangeError::Broken { cluster, source },
+            Self::TooLarge => ExchangeError::TooLarge { cluster, limit: bounds.body },
+        }
+    }
+}
+
+enum Spoken {
+    Broken(Box<pingora::Error>),
+    TooLarge,
+}
+
+impl From<Box<pingora::Error>> for Spoken {
+    fn from(source: Box<pingora::Error>) -> Self {
+        Self::Broken(source)
+    }
+}
+
+async fn speak(
+    session: &mut HttpSession,
+    call: Call,
+    bounds: Bounds,
+    want: Want,
+) -> Result<Answer, Spoken> {
+    session.write_request_header(Box::new(call.header)).await?;
+    if !call.body.is_empty() {
+        session.write_request_body(call.body, true).await?;
+    }
+    session.finish_request_body().await?;
+    listen(session, bounds, want).await
+}
+
+async fn listen(session: &mut HttpSession, bounds: Bounds, want: Want) -> Result<Answer, Spoken> {
+    session.read_response_header().await?;
+    let mut header = session.response_header().cloned().unwrap_or_else(no_header);
+    while header.status.is_informational() {
+        session.read_response_header().await?;
+        header = session.response_header().cloned().unwrap_or_else(no_header);
+    }
+    let mut body = BytesMut::new();
+    let wanted = match want {
+        Want::Whole => true,
+        Want::Refusal => matches!(header.status.as_u16(), 404 | 410),
+    };
+    if wanted {
+        while let Some(chunk) = session.read_response_body().await? {
+            if body.len() + chunk.len() > bounds.body {
+                return Err(Spoken::TooLarge);
+            }
+            body.extend_from_slice(&chunk);
+        }
+    }
+    Ok(Answer { header, body: body.freeze() })
+}
+
+/// An answer without a head is one that its session did not read; it reads as a bad gateway.
+fn no_header() -> ResponseHeader {
+    ResponseHeader::build(502, None).expect("502 is a status")
+}

@@ -1,0 +1,15 @@
+//! Tests of Warren's parts together, and of the whole against the stub coordinator.
+
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+mod balance;
+mod history;
+mod image;
+mod intent;
+mod ready;
+mod rules;
+mod sticky;
+mod store;
+mod submit;
+mod support;
+mod tidy;

@@ -1,0 +1,112 @@
+//! A cluster gets its first query when it has shown that it can run one, and not before.
+
+use std::time::Duration;
+
+use warren::time;
+use warren_stub::{RequestKind, RequestRecord, Stub, StubOptions};
+
+use crate::support::clients::{Load, Query};
+use crate::support::gateway::Plan;
+use crate::support::{eventually, tell};
+
+fn is_probe(request: &RequestRecord) -> bool {
+    request.header("x-trino-source") == Some("warren-probe")
+}
+
+/// Statements that came to a stub, in their order.
+fn statements(stub: &Stub) -> Vec<RequestRecord> {
+    stub.requests_of(RequestKind::Submit)
+}
+
+fn from_clients(stub: &Stub) -> usize {
+    statements(stub).iter().filter(|request| !is_probe(request)).count()
+}
+
+#[test]
+fn a_cluster_that_says_it_starts_gets_nothing_before_its_probe() {
+    let blue = Stub::start(StubOptions::default());
+    let green = Stub::start(StubOptions::default().with(|behaviour| behaviour.starting = true));
+    let gateway = Plan::of(&[("blue", "bi", &blue), ("green", "bi", &green)]).start();
+    gateway.wait_until("blue", "ready");
+    gateway.wait_until("green", "starting");
+    let load = Load::start(8, &gateway.client(), "SELECT 2 /* stub: run=20ms */");
+    load.more(200);
+    assert_eq!(statements(&green).len(), 0, "not even a probe, while it says that it starts");
+    green.change(|behaviour| behaviour.starting = false);
+    eventually("green gets queries", || (from_clients(&green) > 20).then_some(()));
+    let queries = load.all_good();
+    let statements = statements(&green);
+    let first = statements.iter().position(|request| !is_probe(request)).unwrap();
+    let probes = green.requests_of(RequestKind::Page).into_iter();
+    let ran = probes.filter(|page| is_probe(page) && page.at < statements[first].at).count();
+    assert!(first >= 1 && ran >= 1, "{first} probes were posted and {ran} of their pages read");
+    tell(&format!("{} queries while a cluster booted, none failed", queries.len()));
+}
+
+#[test]
+fn a_cluster_that_fails_statements_gets_none_whatever_it_says() {
+    let blue = Stub::start(StubOptions::default());
+    let failing = StubOptions::default()
+        .with(|behaviour| behaviour.statements_fail = Some("NO_NODES_AVAILABLE".to_owned()));
+    let green = Stub::start(failing);
+    let gateway = Plan::of(&[("blue", "bi", &blue), ("green", "bi", &green)]).start();
+    gateway.wait_until("blue", "ready");
+    let load = Load::start(8, &gateway.client(), "SELECT 2 /* stub: run=20ms */");
+    eventually("green was probed often", || (statements(&green).len() >= 5).then_some(()));
+    load.more(100);
+    assert_eq!(from_clients(&green), 0);
+    assert_ne!(gateway.cluster("green").unwrap()["health"], "ready");
+    green.change(|behaviour| behaviour.statements_fail = None);
+    eventually("green gets queries", || (from_clients(&green) > 0).then_some(()));
+    load.all_good();
+}
+
+#[test]
+fn a_cluster_that_begins_to_fail_statements_is_taken_out() {
+    let blue = Stub::start(StubOptions::default());
+    let green = Stub::start(StubOptions::default());
+    let gateway = Plan::of(&[("blue", "bi", &blue), ("green", "bi", &green)]).start_ready();
+    green.change(|behaviour| behaviour.starting = true);
+    gateway.wait_until("green", "starting");
+    let before = from_clients(&green);
+    for _ in 0..50 {
+        Query::run(&gateway.client(), "SELECT 2").unwrap();
+    }
+    assert_eq!(from_clients(&green), before);
+}
+
+#[test]
+fn a_submit_waits_for_a_cluster() {
+    let blue = Stub::start(StubOptions::default().with(|behaviour| behaviour.starting = true));
+    let gateway = Plan::of(&[("blue", "bi", &blue)]).start();
+    gateway.wait_until("blue", "starting");
+    let client = gateway.client();
+    let waiting = std::thread::spawn(move || Query::run(&client, "SELECT 2"));
+    let held = "warren_held_requests{kind=\"submit\"}";
+    eventually("it is held", || (gateway.metric(held) == Some(1)).then_some(()));
+    assert!(!waiting.is_finished());
+    blue.change(|behaviour| behaviour.starting = false);
+    let query = waiting.join().unwrap().unwrap();
+    assert_eq!(query.mark(), blue.coordinator_id());
+    assert_eq!(gateway.metric(held), Some(0));
+}
+
+#[test]
+fn a_submit_for_which_there_is_no_cluster_ends_in_words() {
+    let blue = Stub::start(StubOptions::default());
+    let plan = Plan::of(&[("blue", "bi", &blue)]);
+    let plan = plan.timeout("submit", "1s").timeout("connect", "500ms").timeout("answer", "1s");
+    let gateway = plan.start_ready();
+    blue.stop();
+    gateway.wait_until("blue", "unhealthy");
+    let began = time::now();
+    let answer = gateway.client().submit("SELECT 2").unwrap();
+    let took = began.elapsed();
+    let error = answer.json()["error"].clone();
+    assert_eq!(answer.status, 200);
+    assert_eq!(error["errorType"], "INSUFFICIENT_RESOURCES", "{error}");
+    let message = error["message"].as_str().unwrap_or_default();
+    assert!(message.contains("'bi'"), "{message}");
+    assert_eq!(answer.next(), None);
+    assert!(took >= Duration::from_millis(900) && took < Duration::from_secs(5), "{took:?}");
+}

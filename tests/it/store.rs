@@ -1,0 +1,51 @@
+//! The contract of a store, run against both kinds, and what only one kind promises.
+
+pub(crate) mod bed;
+mod contract;
+mod mariadb_only;
+mod sqlite_only;
+
+use bed::Bed;
+
+/// Makes a test for each kind of store from each function of `contract`.
+macro_rules! contract {
+    ($($name:ident),* $(,)?) => {
+        mod sqlite {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    let bed = super::Bed::sqlite();
+                    super::contract::$name(&bed).await;
+                    bed.remove().await;
+                }
+            )*
+        }
+        mod mariadb {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    let bed = super::Bed::mariadb().await;
+                    super::contract::$name(&bed).await;
+                    bed.remove().await;
+                }
+            )*
+        }
+    };
+}
+
+contract!(
+    a_query_has_its_owner_and_its_history,
+    an_end_before_its_submit_gives_the_same_row,
+    any_order_repetition_and_partition_gives_the_same_rows,
+    coordinators_have_the_widest_times,
+    intents_have_versions_and_survive_a_restart,
+    seeds_leave_what_is_known,
+    texts_are_cut_to_their_columns,
+    odd_texts_come_back_as_they_were,
+    numbers_beyond_the_columns_are_cut,
+    the_history_is_newest_first_and_bounded,
+    a_full_batch_of_long_statements_fits,
+    batches_that_cross_each_other_all_arrive,
+    intents_that_are_set_at_once_all_count,
+    a_caller_that_gives_up_harms_nobody,
+);

@@ -1,0 +1,115 @@
+"""Does one thing with the Python Trino client and prints what it saw, one fact a line.
+
+Usage: client.py dbapi|sqlalchemy HOST:PORT SOURCE ACT SQL [PARAMETER]
+"""
+
+import sys
+import zlib
+
+import sqlalchemy
+import trino
+
+
+def dbapi(address, source):
+    """A connection of the DBAPI."""
+    host, port = address.rsplit(":", 1)
+    return trino.dbapi.connect(host=host, port=int(port), user="real-test", source=source)
+
+
+def sqlalchemy_connection(address, source):
+    """A connection of SQLAlchemy."""
+    engine = sqlalchemy.create_engine(f"trino://real-test@{address}", connect_args={"source": source})
+    return engine.connect()
+
+
+class Dbapi:
+    """Runs statements with the DBAPI."""
+
+    def __init__(self, address, source):
+        self.connection = dbapi(address, source)
+
+    def rows(self, sql, parameter=None):
+        """The rows as they come."""
+        cursor = self.connection.cursor()
+        cursor.execute(sql, None if parameter is None else [parameter])
+        return iter(cursor.fetchone, None)
+
+    def cursor(self, sql):
+        """An open cursor, to be cancelled."""
+        cursor = self.connection.cursor()
+        cursor.execute(sql)
+        return cursor
+
+
+class SqlAlchemy:
+    """Runs statements with SQLAlchemy."""
+
+    def __init__(self, address, source):
+        self.connection = sqlalchemy_connection(address, source)
+
+    def rows(self, sql, parameter=None):
+        """The rows as they come."""
+        if parameter is None:
+            result = self.connection.execution_options(stream_results=True).exec_driver_sql(sql)
+            return result if result.returns_rows else []
+        bound = sqlalchemy.text(sql.replace("?", ":parameter"))
+        return self.connection.execute(bound, {"parameter": parameter})
+
+    def cursor(self, sql):
+        """An open cursor, to be cancelled."""
+        return self.connection.exec_driver_sql(sql).cursor
+
+
+def print_rows(client, statements):
+    """The rows of the last of some statements separated by `;`, or its error."""
+    try:
+        rows = []
+        for sql in statements.split(";"):
+            rows = [as_text(row) for row in client.rows(sql)]
+        print("\n".join(rows))
+    except (trino.exceptions.TrinoQueryError, sqlalchemy.exc.DBAPIError) as error:
+        cause = getattr(error, "orig", error)
+        print(f"error {cause.error_code} {cause.message}")
+
+
+def as_text(row):
+    """A row as the other clients write it."""
+    return "\t".join(str(value) for value in row)
+
+
+def checksum(client, sql):
+    """The number of rows, and the sum of the CRC-32 of each (any order gives the same)."""
+    count = total = 0
+    for row in client.rows(sql):
+        count += 1
+        total += zlib.crc32(as_text(row).encode())
+    print(f"{count}\t{total}")
+
+
+def cancel(client, sql):
+    """Cancels after the first row, so the query was surely running."""
+    cursor = client.cursor(sql)
+    cursor.fetchone()
+    print("running", flush=True)
+    cursor.cancel()
+    print("cancelled")
+
+
+def main():
+    """Does what the command line says."""
+    kind, address, source, act, sql = sys.argv[1:6]
+    client = {"dbapi": Dbapi, "sqlalchemy": SqlAlchemy}[kind](address, source)
+    if act == "rows":
+        print_rows(client, sql)
+    elif act == "checksum":
+        checksum(client, sql)
+    elif act == "prepared":
+        print("\n".join(as_text(row) for row in client.rows(sql, int(sys.argv[6]))))
+    elif act == "cancel":
+        cancel(client, sql)
+    else:
+        raise SystemExit(f"no act {act}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,264 @@
+//! The life of coordinators and of Warren itself: one boots under load, one is full, and Warren is
+//! killed and forgets everything.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use futures::future::join_all;
+use serde_json::Value;
+
+use crate::support::coordinator::{self, SOON, USER};
+use crate::support::gateway::Gateway;
+use crate::support::surroundings::{blue, file, green};
+use crate::support::wire;
+
+/// A coordinator of this test's own; killed with the value.
+struct Coordinator {
+    process: Child,
+    address: String,
+}
+
+impl Coordinator {
+    fn start(name: &str, arguments: &[&str]) -> Self {
+        let folder = file("WARREN_TEST_FOLDER").join(name);
+        let mut process = Command::new("python3")
+            .arg(file("WARREN_TEST_TRINO_TOOLS"))
+            .args(["--name", name, "--folder"])
+            .arg(&folder)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("python3 starts");
+        let mut url = String::new();
+        let output = process.stdout.take().expect("a pipe");
+        BufReader::new(output).read_line(&mut url).expect("a line");
+        let address = url.trim().strip_prefix("http://").expect("an address").to_owned();
+        Self { process, address }
+    }
+}
+
+impl Coordinator {
+    fn signal(&self, name: &str) {
+        let process = self.process.id().to_string();
+        let sent = Command::new("kill").args([&format!("-{name}"), &process]).status();
+        assert!(sent.expect("kill runs").success(), "SIG{name} to {process}");
+    }
+}
+
+impl Drop for Coordinator {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Posts a statement, and gives the answer's JSON.
+async fn post(address: &str, source: &str, statement: &str) -> Value {
+    let headers = [("X-Trino-User", USER), ("X-Trino-Source", source)];
+    let answer = wire::ask(address, "POST", "/v1/statement", &headers, statement).await;
+    let answer = answer.expect("an answer");
+    assert_eq!(answer.status(), 200, "{}", String::from_utf8_lossy(&answer.body));
+    coordinator::json(&answer)
+}
+
+/// Asks for the next page of `page` at `address`.
+async fn next(address: &str, page: &Value) -> Option<Value> {
+    let uri = page["nextUri"].as_str()?;
+    let path = &uri[uri.find("/v1/").expect("a path of Trino's")..];
+    let headers = [("X-Trino-User", USER)];
+    let answer = wire::ask(address, "GET", path, &headers, "").await.expect("an answer");
+    assert_eq!(answer.status(), 200, "{path}: {}", String::from_utf8_lossy(&answer.body));
+    let page = coordinator::json(&answer);
+    assert!(page["error"].is_null(), "{}", page["error"]);
+    Some(page)
+}
+
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    assert!(tokio::time::timeout(SOON * 2, waiting).await.is_ok(), "{what}: not in time");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_booting_coordinator_gets_no_query_before_its_probe_ran() {
+    let late = Coordinator::start("late", &[]);
+    let gateway = Gateway::start_at_once(&[("blue", &blue()), ("late", &late.address)]);
+    until("blue is ready", async || gateway.cluster("blue").await["health"] == "ready").await;
+    let mut before = 0;
+    // Load goes on while it boots, and for a while after it has become ready.
+    let mut after = 0;
+    while after < 20 {
+        let ready = gateway.cluster("late").await["health"] == "ready";
+        let pages =
+            coordinator::follow(gateway.client(), &[("X-Trino-Source", "booting")], "SELECT 1")
+                .await;
+        let last = coordinator::json(&pages.last().expect("a page").answer);
+        assert!(last["error"].is_null(), "{}", last["error"]);
+        (before, after) = if ready { (before, after + 1) } else { (before + 1, after) };
+    }
+    assert!(before >= 20, "only {before} queries ran while it booted");
+    let here = coordinator::queries_of(&late.address, "booting").await;
+    assert!(here.iter().all(|(state, _)| state == "FINISHED"), "{here:?}");
+    assert!(!here.is_empty(), "none of {after} queries went to it once it was ready");
+    assert!(!first_is_before_probe(&late.address).await, "a client's query came before the probe");
+    a_frozen_one_keeps_its_query(gateway, &late).await;
+}
+
+/// A query that Warren has forgotten, of a coordinator that does not answer, is held; then its
+/// client hears 503, never 404; and it goes on when the coordinator does.
+async fn a_frozen_one_keeps_its_query(mut gateway: Gateway, late: &Coordinator) {
+    coordinator::run(&blue(), SLOW).await;
+    coordinator::run(&late.address, SLOW).await;
+    let client = gateway.client().to_owned();
+    let mark = gateway.cluster("late").await["coordinator_id"].clone();
+    let mark = mark.as_str().expect("a ready cluster shows its mark").to_owned();
+    let page = loop {
+        let posted = post(&client, "frozen", "SELECT * FROM blackhole.default.slow").await;
+        let page = next(&client, &posted).await.expect("a page");
+        if page["id"].as_str().is_some_and(|id| id.ends_with(&mark)) {
+            break page;
+        }
+    };
+    late.signal("STOP");
+    gateway.kill_and_start_empty();
+    until("blue is ready", async || gateway.cluster("blue").await["health"] == "ready").await;
+    let uri = page["nextUri"].as_str().expect("it goes on");
+    let path = &uri[uri.find("/v1/").expect("a path of Trino's")..];
+    let began = warren::time::now();
+    let answer = wire::ask(&client, "GET", path, &[("X-Trino-User", USER)], "").await;
+    let answer = answer.expect("an answer");
+    assert_eq!(answer.status(), 503, "after {:?}", began.elapsed());
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    assert!(began.elapsed() >= Duration::from_secs(15), "held for {:?} only", began.elapsed());
+    late.signal("CONT");
+    let (_, rows) = to_its_end(client, page).await;
+    assert_eq!(rows, 200);
+}
+
+/// Whether the first query that the coordinator lists is not Warren's probe.
+async fn first_is_before_probe(address: &str) -> bool {
+    let headers = [("X-Trino-User", USER)];
+    let answer = wire::ask(address, "GET", "/v1/query", &headers, "").await.expect("an answer");
+    let list = coordinator::json(&answer);
+    let mut queries = list.as_array().expect("a list").clone();
+    queries.sort_by_key(|query| query["queryId"].as_str().unwrap_or_default().to_owned());
+    queries[0]["session"]["source"] != "warren-probe"
+}
+
+/// Asks for all pages after `page`; tells how many there were, and the rows of all.
+async fn to_its_end(client: String, mut page: Value) -> (u32, usize) {
+    let (mut asked, mut rows) = (0, 0);
+    loop {
+        rows += page["data"].as_array().map_or(0, Vec::len);
+        let Some(following) = next(&client, &page).await else { return (asked, rows) };
+        page = following;
+        asked += 1;
+    }
+}
+
+/// A query of twenty seconds that takes no CPU: exactly 200 rows.
+const SLOW: &str = "CREATE TABLE IF NOT EXISTS blackhole.default.slow (x bigint) WITH \
+     (split_count = 1, pages_per_split = 20, rows_per_page = 10, field_length = 8, \
+     page_processing_delay = '1s')";
+
+#[expect(clippy::print_stdout, reason = "the figure is part of the report")]
+#[tokio::test(flavor = "multi_thread")]
+async fn live_queries_go_on_after_a_kill_that_forgets_everything() {
+    for address in [blue(), green()] {
+        coordinator::run(&address, SLOW).await;
+    }
+    let mut gateway = Gateway::start(&[("blue", &blue()), ("green", &green())]).await;
+    let client = gateway.client().to_owned();
+    let mut live = Vec::new();
+    for _ in 0..100 {
+        let posted = post(&client, "survivor", "SELECT * FROM blackhole.default.slow").await;
+        live.push(next(&client, &posted).await.expect("a page"));
+    }
+    gateway.kill_and_start_empty();
+    gateway.wait_until_ready().await;
+
+    let started = warren::time::now();
+    let ends = live.into_iter().map(|page| tokio::spawn(to_its_end(client.clone(), page)));
+    let (mut pages, mut fewest) = (0, u32::MAX);
+    for end in ends.collect::<Vec<_>>() {
+        let (asked, rows) = end.await.expect("its pages go on");
+        assert_eq!(rows, 200);
+        pages += asked;
+        fewest = fewest.min(asked);
+    }
+    println!(
+        "100 queries went on: {pages} pages after the restart, at least {fewest} a query, in {:?}",
+        started.elapsed()
+    );
+    assert!(fewest >= 3, "a query asked for {fewest} pages only");
+    until("no query is owned", async || {
+        let owned = async |name| gateway.cluster(name).await["owned"].as_u64();
+        owned("blue").await == Some(0) && owned("green").await == Some(0)
+    })
+    .await;
+}
+
+/// One query runs, fifty wait, and no other starts.
+const ONE_AT_A_TIME: &str = r#"{
+    "rootGroups": [{
+        "name": "all", "softMemoryLimit": "100%", "hardConcurrencyLimit": 1, "maxQueued": 1000
+    }],
+    "selectors": [{ "group": "all" }]
+}"#;
+
+/// How long the full coordinator is watched.
+const WATCH: Duration = Duration::from_secs(120);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_coordinator_stays_ready_and_is_not_flooded_with_probes() {
+    let groups = file("WARREN_TEST_FOLDER").join("one-at-a-time.json");
+    std::fs::write(&groups, ONE_AT_A_TIME).expect("a writable folder");
+    // As Trino is without settings for a proxy: it refuses forwarded headers.
+    let groups = groups.display().to_string();
+    let arguments = ["--no-process-forwarded", "--resource-groups", &groups];
+    let full = Coordinator::start("full", &arguments);
+    let clusters = [("full", full.address.as_str())];
+    let mut gateways: Vec<Gateway> = Vec::new();
+    for _ in 0..5 {
+        gateways.push(Gateway::start_at_once(&clusters));
+    }
+    for gateway in &mut gateways {
+        gateway.wait_until_ready().await;
+    }
+    // `follow` asserts that each page leads back to Warren.
+    coordinator::follow(gateways[0].client(), &[], "SELECT 1").await;
+    assert_eq!(gateways[0].cluster("full").await["addresses"], "host_only");
+    let long =
+        SLOW.replace("slow", "long").replace("pages_per_split = 20", "pages_per_split = 1000");
+    coordinator::run(&full.address, &long).await;
+    let mut waiting = Vec::new();
+    for _ in 0..51 {
+        let posted = post(&full.address, "filler", "SELECT * FROM blackhole.default.long").await;
+        waiting.push(next(&full.address, &posted).await.expect("a page"));
+    }
+    let (began, mut probes) = (warren::time::now(), 0.0);
+    for gateway in &gateways {
+        probes -= gateway.figure(&["warren_probes_total", r#"probe="statement""#]).await;
+    }
+    while began.elapsed() < WATCH {
+        for gateway in &gateways {
+            let cluster = gateway.cluster("full").await;
+            assert_eq!(cluster["health"], "ready", "{cluster}");
+        }
+        // Their clients live, so Trino keeps them; each waits for about a second.
+        let asked = waiting.iter().map(|page| next(&full.address, page));
+        waiting = join_all(asked).await.into_iter().map(|page| page.expect("it waits")).collect();
+    }
+    for gateway in &gateways {
+        probes += gateway.figure(&["warren_probes_total", r#"probe="statement""#]).await;
+    }
+    let minutes = began.elapsed().as_secs_f64() / 60.0;
+    assert!(probes >= 1.0, "no probe ran, so nothing was shown");
+    assert!(probes / minutes <= 15.0, "{probes} probe statements in {minutes:.1} minutes");
+}

@@ -1,0 +1,192 @@
+//! The clients that people use, each as a process of its own: Trino's CLI, the JDBC driver, the
+//! Python DBAPI and SQLAlchemy. What they see comes back as text in one form, whichever it was.
+
+use std::path::Path;
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+
+use super::coordinator::USER;
+use super::surroundings::file;
+
+/// The longest that one act of a client may take; then it is killed and the test fails.
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// One of the clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Client {
+    /// `trino-cli`.
+    Cli,
+    /// `trino-jdbc`, by a small Java program.
+    Jdbc,
+    /// The DBAPI of the Python package `trino`, by a small Python program.
+    Dbapi,
+    /// SQLAlchemy over the same.
+    SqlAlchemy,
+}
+
+impl Client {
+    /// All of them.
+    pub(crate) const ALL: [Self; 4] = [Self::Cli, Self::Jdbc, Self::Dbapi, Self::SqlAlchemy];
+
+    /// A name that can stand in a source.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Cli => "cli",
+            Self::Jdbc => "jdbc",
+            Self::Dbapi => "dbapi",
+            Self::SqlAlchemy => "sqlalchemy",
+        }
+    }
+
+    /// Runs statements (separated by `;`) in one session: the rows that they give, tab-separated,
+    /// or `error …` with Trino's own text.
+    pub(crate) async fn rows(self, address: &str, statements: &str) -> String {
+        let output = run(self.command(address, "real-rows", "rows", statements)).await;
+        let text = String::from_utf8_lossy(&output.stdout).trim_end().to_owned();
+        if self != Self::Cli {
+            assert!(output.status.success(), "{self:?}: {}", explain(&output));
+            return without_query_id(&text);
+        }
+        let told = String::from_utf8_lossy(&output.stderr);
+        match told.lines().find(|line| line.starts_with("Query ") && line.contains(" failed: ")) {
+            Some(failure) => format!("error {}", without_query_id(failure)),
+            None => text,
+        }
+    }
+
+    /// Runs a prepared statement with one number for its `?`.
+    pub(crate) async fn prepared(self, address: &str, statement: &str, parameter: u32) -> String {
+        if self == Self::Cli {
+            let both = format!("PREPARE asked FROM {statement}; EXECUTE asked USING {parameter}");
+            return self.rows(address, &both).await;
+        }
+        let mut command = self.command(address, "real-prepared", "prepared", statement);
+        command.arg(parameter.to_string());
+        let output = run(command).await;
+        assert!(output.status.success(), "{self:?}: {}", explain(&output));
+        String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+    }
+
+    /// Fetches all rows and returns how many they are and the sum of their CRC-32s: the same in
+    /// whatever order they come.
+    pub(crate) async fn checksum(self, address: &str, statement: &str) -> (u64, u64) {
+        let command = self.command(address, "real-checksum", "checksum", statement);
+        if self == Self::Cli {
+            return within_limit(sum_lines(command)).await;
+        }
+        let output = run(command).await;
+        assert!(output.status.success(), "{self:?}: {}", explain(&output));
+        let text = String::from_utf8_lossy(&output.stdout);
+        let parts = text.trim().split_once('\t');
+        let (count, sum) = parts.unwrap_or_else(|| panic!("{self:?} said `{text}`"));
+        (count.parse().expect("a count"), sum.parse().expect("a sum"))
+    }
+
+    /// Starts a query that does not end, and cancels it once it surely runs: the programs know
+    /// that by its first row; the CLI holds rows back, so for it `running` must tell.
+    pub(crate) async fn cancel(
+        self,
+        address: &str,
+        source: &str,
+        statement: &str,
+        running: impl Future<Output = ()>,
+    ) {
+        let command = self.command(address, source, "cancel", statement);
+        if self == Self::Cli {
+            return within_limit(interrupt(command, running)).await;
+        }
+        let output = run(command).await;
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(text, "running\ncancelled\n", "{self:?}: {}", explain(&output));
+    }
+
+    /// The command line that does an act.
+    fn command(self, address: &str, source: &str, act: &str, statement: &str) -> Command {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real/clients");
+        let mut command = match self {
+            Self::Cli => {
+                let mut java = Command::new(file("WARREN_TEST_JAVA"));
+                java.arg("--enable-native-access=ALL-UNNAMED").arg("-jar");
+                java.arg(file("WARREN_TEST_CLI_JAR")).arg(format!("http://{address}"));
+                java.args(["--user", USER, "--source", source, "--output-format", "TSV"]);
+                java.args(["--execute", statement]);
+                return java;
+            }
+            Self::Jdbc => {
+                let mut java = Command::new(file("WARREN_TEST_JAVA"));
+                java.arg("-cp").arg(file("WARREN_TEST_JDBC_JAR"));
+                java.arg(folder.join("JdbcClient.java"));
+                java
+            }
+            Self::Dbapi | Self::SqlAlchemy => {
+                let mut python = Command::new(file("WARREN_TEST_PYTHON"));
+                python.arg(folder.join("client.py")).arg(self.name());
+                python
+            }
+        };
+        command.args([address, source, act, statement]);
+        command
+    }
+}
+
+async fn run(mut command: Command) -> Output {
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    within_limit(command.output()).await.expect("the client starts")
+}
+
+async fn within_limit<T>(act: impl Future<Output = T>) -> T {
+    let told = tokio::time::timeout(LIMIT, act).await;
+    told.unwrap_or_else(|_| panic!("a client was not done after {LIMIT:?}"))
+}
+
+/// What a failed client said.
+fn explain(output: &Output) -> String {
+    format!(
+        "{}\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+/// Strips what differs from query to query, and the words that a client puts around it.
+fn without_query_id(text: &str) -> String {
+    let pattern = regex::Regex::new(r"\(#[0-9a-z_]+\): |Query failed |Query [0-9a-z_]+ failed: ");
+    pattern.expect("a valid pattern").replace_all(text, "").into_owned()
+}
+
+/// Sums the rows that the CLI writes, as they come: they need not fit into memory.
+async fn sum_lines(command: Command) -> (u64, u64) {
+    let mut child = piped(command);
+    let mut lines = BufReader::new(child.stdout.take().expect("it is piped"));
+    let (mut count, mut sum) = (0, 0);
+    let mut line = Vec::new();
+    while lines.read_until(b'\n', &mut line).await.expect("the pipe can be read") > 0 {
+        count += 1;
+        sum += u64::from(crc32fast::hash(line.strip_suffix(b"\n").unwrap_or(&line)));
+        line.clear();
+    }
+    let status = child.wait().await.expect("our own child");
+    assert!(status.success(), "the CLI ended with {status}");
+    (count, sum)
+}
+
+/// Does what Ctrl-C does, once the query runs.
+async fn interrupt(command: Command, running: impl Future<Output = ()>) {
+    let mut child = piped(command);
+    let mut out = child.stdout.take().expect("it is piped");
+    running.await;
+    let id = child.id().expect("the CLI still runs").to_string();
+    let told = Command::new("kill").args(["-INT", &id]).status().await;
+    assert!(told.expect("kill starts").success(), "the CLI still ran");
+    tokio::io::copy(&mut out, &mut tokio::io::sink()).await.expect("the pipe can be read");
+    child.wait().await.expect("our own child");
+}
+
+fn piped(mut command: Command) -> Child {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+    command.spawn().expect("the client starts")
+}

@@ -1,0 +1,167 @@
+//! Warren as its users run it: the binary, a file of settings, free ports. Its process ends with the
+//! value; if the test is failing, the end of its log is shown.
+
+use std::fs::File;
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::wire;
+
+const READY_WITHIN: Duration = Duration::from_secs(180);
+const LOG_LINES: usize = 40;
+
+/// A running Warren.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    folder: TempDir,
+    client: String,
+    admin: String,
+    process: Child,
+}
+
+impl Gateway {
+    /// Starts Warren in front of clusters (`name`, `host:port`) of one group, and waits until its
+    /// own probe calls all of them ready.
+    pub(crate) async fn start(clusters: &[(&str, &str)]) -> Self {
+        let mut gateway = Self::start_at_once(clusters);
+        gateway.wait_until_ready().await;
+        gateway
+    }
+
+    /// Starts Warren and waits for nothing.
+    pub(crate) fn start_at_once(clusters: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (client, admin) = (free_address(), free_address());
+        let file = folder.path().join("warren.toml");
+        std::fs::write(&file, settings(&client, &admin, clusters)).expect("a writable folder");
+        let rules = "function route(request)\n  return \"bi\"\nend\n";
+        std::fs::write(folder.path().join("route.lua"), rules).expect("a writable folder");
+        let process = spawn(&folder);
+        Self { folder, client, admin, process }
+    }
+
+    /// SIGKILL, and a new start on the same ports that has forgotten everything.
+    pub(crate) fn kill_and_start_empty(&mut self) {
+        self.process.kill().expect("it runs");
+        self.process.wait().expect("our own child");
+        for file in ["warren.db", "warren.db-wal", "warren.db-shm", "warren.db.lock"] {
+            // Which of them SQLite left depends on the moment of the kill.
+            let _ = std::fs::remove_file(self.folder.path().join(file));
+        }
+        std::fs::remove_dir_all(self.folder.path().join("state")).expect("its state folder");
+        self.process = spawn(&self.folder);
+    }
+
+    /// What the operators' port says of a cluster.
+    pub(crate) async fn cluster(&self, name: &str) -> Value {
+        let list = clusters(&self.admin).await;
+        let found = list.into_iter().find(|cluster| cluster["name"] == name);
+        found.unwrap_or_default()
+    }
+
+    /// A figure of `/metrics`: the sum of all lines that contain each of `parts`.
+    pub(crate) async fn figure(&self, parts: &[&str]) -> f64 {
+        let answer = wire::ask(&self.admin, "GET", "/metrics", &[], "").await.expect("figures");
+        let text = String::from_utf8(answer.body).expect("text");
+        text.lines()
+            .filter(|line| !line.starts_with('#') && parts.iter().all(|part| line.contains(part)))
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum()
+    }
+
+    /// Where clients connect, `host:port`.
+    pub(crate) fn client(&self) -> &str {
+        &self.client
+    }
+
+    /// Waits until its own probe calls every cluster ready.
+    pub(crate) async fn wait_until_ready(&mut self) {
+        let ready = async {
+            loop {
+                if let Some(status) = self.process.try_wait().expect("our own child") {
+                    panic!("warren ended: {status}");
+                }
+                let health = health_of_clusters(&self.admin).await;
+                if !health.is_empty() && health.iter().all(|health| health == "ready") {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        let told = tokio::time::timeout(READY_WITHIN, ready).await;
+        assert!(told.is_ok(), "no cluster became ready within {READY_WITHIN:?}");
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        // It may have ended by itself: then there is nothing to kill, and waiting returns at once.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        if std::thread::panicking() {
+            show_end_of_log(&self.folder);
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the log is what a reader of a failed test needs")]
+fn show_end_of_log(folder: &TempDir) {
+    let log = std::fs::read(folder.path().join("log")).unwrap_or_default();
+    let log = String::from_utf8_lossy(&log);
+    let lines: Vec<&str> = log.lines().collect();
+    let start = lines.len().saturating_sub(LOG_LINES);
+    eprintln!("the end of Warren's log:\n{}", lines[start..].join("\n"));
+}
+
+fn spawn(folder: &TempDir) -> Child {
+    let log = File::options().create(true).append(true).open(folder.path().join("log"));
+    let log = log.expect("a writable folder");
+    Command::new(env!("CARGO_BIN_EXE_warren"))
+        .args(["serve", "--config"])
+        .arg(folder.path().join("warren.toml"))
+        .current_dir(folder.path())
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().expect("a second handle"))
+        .stderr(log)
+        .spawn()
+        .expect("warren starts")
+}
+
+/// Every cluster as the operators' port tells it; empty while it does not answer.
+async fn clusters(admin: &str) -> Vec<Value> {
+    let Ok(answer) = wire::ask(admin, "GET", "/api/v1/clusters", &[], "").await else {
+        return Vec::new();
+    };
+    let list: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    list.as_array().cloned().unwrap_or_default()
+}
+
+/// The health of every cluster.
+async fn health_of_clusters(admin: &str) -> Vec<String> {
+    let clusters = clusters(admin).await;
+    clusters.iter().map(|cluster| cluster["health"].as_str().unwrap_or_default().into()).collect()
+}
+
+fn settings(client: &str, admin: &str, clusters: &[(&str, &str)]) -> String {
+    let head = format!(
+        "[listen]\nclient = \"{client}\"\nadmin = \"{admin}\"\n\n\
+         [store]\nurl = \"sqlite:warren.db\"\n\n\
+         [state]\nfolder = \"state\"\n\n\
+         [rules]\nfile = \"route.lua\"\ndefault_group = \"bi\"\n\n\
+         [[groups]]\nname = \"bi\"\n"
+    );
+    let clusters = clusters.iter().map(|(name, address)| {
+        format!("\n[[clusters]]\nname = \"{name}\"\ngroup = \"bi\"\nurl = \"http://{address}\"\n")
+    });
+    head + &clusters.collect::<String>()
+}
+
+/// An address that is free now; the kernel does not soon give the same port again.
+fn free_address() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("a bound address").to_string()
+}
