@@ -23,7 +23,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tracing::error;
 
-use crate::app::Gateway;
+use crate::gateway::Gateway;
 use crate::health::verdict::Health;
 use crate::time::{self, Instant};
 use problem::Problem;

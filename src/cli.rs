@@ -23,7 +23,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use thiserror::Error;
 
-use crate::app::serve::AppError;
+use crate::app::AppError;
 use crate::config::problem::Problems;
 use client::ClientError;
 use exit::Exit;

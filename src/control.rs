@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tracing::debug;
 
-use crate::app::Gateway;
+use crate::gateway::Gateway;
 use crate::health::ask::Asker;
 use crate::health::{poll, probe, resolve};
 use crate::upstream::exchange::Upstream;

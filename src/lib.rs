@@ -4,8 +4,8 @@
 //! (what it asks for), `route` (to which group), `cluster` (which cluster), `proxy` (the way there
 //! and back), `sticky` (who owns a query). Beside it the control side, which publishes snapshots
 //! and is never called by the journey: `health`, `history`, `control`, `admin`. Under both:
-//! `upstream`, `config`, `store`, `state`, `telemetry`, `ids`, `time`. `cli` is how people start
-//! and ask it, `app` wires it.
+//! `gateway` (what both share), `upstream`, `config`, `store`, `state`, `telemetry`, `ids`, `time`.
+//! `cli` is how people start and ask it, `app` wires it.
 
 pub mod app;
 pub mod cli;
@@ -23,6 +23,7 @@ pub mod health;
 pub mod history;
 
 pub mod config;
+pub mod gateway;
 pub mod ids;
 pub mod state;
 pub mod store;

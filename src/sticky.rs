@@ -5,6 +5,7 @@
 //! (`coordinators`), the store, and at last asking the clusters (`proxy::follow`). What a client
 //! sends never teaches these tables; only answers of clusters do.
 
+pub mod asking;
 pub mod coordinators;
 pub mod hot;
 

@@ -12,8 +12,10 @@ START_TIMEOUT = 120
 
 def install(log):
     """Installs Debian's MariaDB if none is here."""
-    # The core package has the programs and, unlike the whole one, no service that would start.
-    need_packages({"mariadb-server-core": "mariadbd"}, log)
+    # The core packages have the programs and, unlike the whole ones, no service that would start.
+    # Debian's mariadb-install-db calls a program of the client's package.
+    packages = {"mariadb-server-core": "mariadbd", "mariadb-client-core": "my_print_defaults"}
+    need_packages(packages, log)
 
 
 def start(children, folder):

@@ -5,7 +5,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 
 use super::Shared;
-use crate::app::Gateway;
+use crate::gateway::Gateway;
 use crate::health::verdict::Health;
 use crate::store::Intent;
 use crate::telemetry::log;

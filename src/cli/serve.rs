@@ -30,7 +30,7 @@ impl Serve {
     pub(super) fn run(&self, shell: &mut Shell<'_>) -> Result<Exit, Failure> {
         let config = operators::load(self.config.as_ref(), shell)?;
         telemetry::log::start(&config.log);
-        app::serve::serve(config)?;
+        app::serve(config)?;
         Ok(Exit::Fine)
     }
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
-use crate::app::Gateway;
 use crate::config::{ClusterConfig, Config};
+use crate::gateway::Gateway;
 use crate::ids::ClusterName;
 use crate::store::{Intent, IntentChange, IntentRow, Intents, Store, StoreError, last_known};
 use crate::time;

@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
-use crate::app::Gateway;
 use crate::config;
+use crate::gateway::Gateway;
 
 /// Between two looks at the file.
 const PERIOD: Duration = Duration::from_millis(400);

@@ -10,8 +10,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use tracing::{info, warn};
 
-use crate::app::Gateway;
 use crate::cluster::load::{Listed, Stage};
+use crate::gateway::Gateway;
 use crate::health::ask::{Asker, Question, SOURCE};
 use crate::health::probe::jittered;
 use crate::history::record::EndCause;

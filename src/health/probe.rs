@@ -9,9 +9,9 @@ use rand::Rng;
 use serde::Deserialize;
 use tracing::info;
 
-use crate::app::Gateway;
 use crate::cluster::Forwarding;
 use crate::config::Config;
+use crate::gateway::Gateway;
 use crate::health::ask::{Asker, Question};
 use crate::health::verdict::{Evidence, Thresholds};
 use crate::ids::{CoordinatorId, QueryId};

@@ -4,11 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::app::in_flight::Counted;
 use crate::classify::RequestKind;
 use crate::cluster::Cluster;
 use crate::cluster::live::LiveQuery;
 use crate::cluster::registry::Fleet;
+use crate::gateway::in_flight::Counted;
 use crate::ids::QueryId;
 use crate::listener::Client;
 use crate::proxy::observe::PageObserver;

@@ -3,7 +3,7 @@
 use pingora_proxy::Session;
 use tracing::info;
 
-use crate::app::Gateway;
+use crate::gateway::Gateway;
 use crate::proxy::context::Context;
 use crate::telemetry::metrics::RequestFigures;
 use crate::time;

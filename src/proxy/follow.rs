@@ -4,19 +4,17 @@
 //! Trino says 404 or 410 for a query that is not its own, so any other answer names the owner.
 //! When a cluster could not be asked, nobody may say 404: the request waits, then hears 503.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
 use http::Method;
 use pingora::http::RequestHeader;
-use tokio::sync::watch;
 
-use crate::app::Gateway;
 use crate::classify::RequestKind;
 use crate::cluster::Cluster;
 use crate::cluster::live::LiveQuery;
+use crate::gateway::Gateway;
 use crate::ids::QueryId;
 use crate::listener::Client;
 use crate::proxy::context::Context;
@@ -24,14 +22,9 @@ use crate::proxy::headers;
 use crate::proxy::rescue::OwnAnswer;
 use crate::proxy::submit::Held;
 use crate::sticky::Known;
-use crate::time::{self, Instant};
+use crate::sticky::asking::{Asked, Joined, Round};
+use crate::time;
 use crate::upstream::exchange::{Bounds, Call, Want};
-
-/// How long it is remembered that nobody knows a query.
-const NOBODY_FOR: Duration = Duration::from_secs(5);
-
-/// How many such queries are remembered.
-const NOBODY_MAX: usize = 10_000;
 
 /// How many requests may wait for an owner at once.
 const HELD_MAX: i64 = 10_000;
@@ -45,34 +38,6 @@ pub enum Found {
     Owner(Arc<Cluster>, Option<Arc<LiveQuery>>),
     /// Nowhere.
     Own(OwnAnswer),
-}
-
-/// What a round of asking showed.
-#[derive(Debug, Clone)]
-enum Round {
-    /// This cluster has it.
-    Owner(Arc<Cluster>),
-    /// All were asked and none has it; one said it with this status.
-    Nobody(u16),
-    /// All were asked, and their answer does not tell: a cancel, which every cluster takes.
-    Taken,
-    /// Some could not be asked.
-    Incomplete,
-}
-
-/// Rounds that are under way, and queries that nobody has.
-#[derive(Debug, Default)]
-pub struct Asking {
-    books: Mutex<Books>,
-}
-
-/// What is asked. The answer to one page or act says nothing of another of the same query.
-type Asked = (Method, String);
-
-#[derive(Debug, Default)]
-struct Books {
-    rounds: HashMap<Asked, watch::Receiver<Option<Round>>>,
-    nobody: HashMap<Asked, (Instant, u16)>,
 }
 
 /// Finds the owner of `id` for the request in `ctx`.
@@ -159,7 +124,7 @@ impl Question<'_> {
 
     /// One round; the same requests share it.
     async fn round(&self, candidates: &[Arc<Cluster>]) -> Round {
-        let asked = (self.head.method.clone(), self.head.uri.path().to_owned());
+        let asked: Asked = (self.head.method.clone(), self.head.uri.path().to_owned());
         loop {
             let mut running = match self.gateway.asking.join(&asked, time::now()) {
                 Joined::Known(status) => return Round::Nobody(status),
@@ -219,52 +184,5 @@ impl Question<'_> {
             Some(answer.header.status.as_u16())
         };
         tokio::time::timeout(timeouts.ask, asked).await.ok().flatten()
-    }
-}
-
-enum Joined {
-    /// Nobody has it, as was found out a moment ago.
-    Known(u16),
-    /// The caller asks, and tells the others.
-    First(watch::Sender<Option<Round>>),
-    /// Somebody asks.
-    Running(watch::Receiver<Option<Round>>),
-}
-
-impl Asking {
-    fn join(&self, asked: &Asked, now: Instant) -> Joined {
-        let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((until, status)) = books.nobody.get(asked)
-            && *until > now
-        {
-            return Joined::Known(*status);
-        }
-        if let Some(running) = books.rounds.get(asked)
-            && running.has_changed().is_ok()
-        {
-            return Joined::Running(running.clone());
-        }
-        let (telling, running) = watch::channel(None);
-        books.rounds.insert(asked.clone(), running);
-        Joined::First(telling)
-    }
-
-    fn finish(&self, asked: &Asked, round: &Round, now: Instant) {
-        let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
-        books.rounds.remove(asked);
-        let Round::Nobody(status) = round else { return };
-        if books.nobody.len() >= NOBODY_MAX {
-            books.nobody.retain(|_, (until, _)| *until > now);
-        }
-        if books.nobody.len() < NOBODY_MAX {
-            books.nobody.insert(asked.clone(), (now + NOBODY_FOR, *status));
-        }
-    }
-
-    fn forget(&self, asked: &Asked) {
-        let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
-        if books.rounds.get(asked).is_some_and(|running| running.has_changed().is_err()) {
-            books.rounds.remove(asked);
-        }
     }
 }

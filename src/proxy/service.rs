@@ -13,10 +13,10 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
-use crate::app::Gateway;
 use crate::classify::{self, RequestKind};
 use crate::cluster::Forwarding;
 use crate::config::Scheme;
+use crate::gateway::Gateway;
 use crate::history::record::EndCause;
 use crate::listener::{self, BadHost, Client, Head, guard};
 use crate::proxy::context::{Context, Stage, Streaming};

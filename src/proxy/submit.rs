@@ -15,9 +15,9 @@ use serde::Deserialize;
 use tokio::time::timeout_at;
 use tracing::{debug, warn};
 
-use crate::app::Gateway;
 use crate::cluster::registry::{Fleet, Group};
 use crate::cluster::{Cluster, Forwarding, Reservation};
+use crate::gateway::Gateway;
 use crate::history::record::{EndCause, Event, Submission};
 use crate::ids::QueryId;
 use crate::listener::Client;

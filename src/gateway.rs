@@ -1,0 +1,195 @@
+//! What requests and the control side share. Requests read snapshots of it.
+//!
+//! The data path runs on Pingora's runtime and the control side on one of its own, so that neither
+//! can stall the other; [`Gateway`] is all that both see.
+
+pub mod in_flight;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tracing::{error, info, warn};
+
+use crate::cluster::Cluster;
+use crate::cluster::registry::Registry;
+use crate::health::verdict::{Evidence, Thresholds};
+use crate::history::Recorder;
+use crate::ids::{ClusterName, QueryId};
+use crate::route::reload::RuleBook;
+use crate::route::rules::RuleSet;
+use crate::route::verdict::RuleFailure;
+use crate::sticky::Sticky;
+use crate::sticky::asking::Asking;
+use crate::store::Store;
+use crate::telemetry::metrics::Metrics;
+use crate::time;
+use crate::upstream::exchange::Upstream;
+use in_flight::InFlight;
+
+/// What requests and the control side share. Requests read snapshots of it.
+pub struct Gateway {
+    /// Clusters and groups.
+    pub registry: Registry,
+    /// The rules in force.
+    pub rules: Arc<RuleBook>,
+    /// Who owns which query.
+    pub sticky: Sticky,
+    /// Owners that are being asked for.
+    pub asking: Asking,
+    /// Connections of the data path.
+    pub upstream: Upstream,
+    /// The way of events into the store.
+    pub recorder: Recorder,
+    /// Figures.
+    pub metrics: Arc<Metrics>,
+    /// Requests that have begun and not ended.
+    pub in_flight: InFlight,
+    /// Tells of rules that fail, and not each time.
+    pub rule_alarm: RuleAlarm,
+    /// Room for statements in memory, in bytes.
+    pub statements: Arc<Semaphore>,
+    /// The version of the intents that are in force here.
+    pub intents_version: Mutex<u64>,
+    /// The store, for the control side, and for a page when memory does not know its owner.
+    pub store: Arc<dyn Store>,
+    /// The id of this gateway.
+    pub name: String,
+    control: Handle,
+    own_ids: AtomicU64,
+}
+
+/// The parts that [`Gateway::new`] puts together.
+pub struct Parts {
+    /// Clusters and groups.
+    pub registry: Registry,
+    /// The rules.
+    pub rules: Arc<RuleBook>,
+    /// Who owns which query.
+    pub sticky: Sticky,
+    /// The way of events into the store.
+    pub recorder: Recorder,
+    /// Figures.
+    pub metrics: Arc<Metrics>,
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// The id of this gateway.
+    pub name: String,
+    /// The runtime of the control side.
+    pub control: Handle,
+}
+
+/// The most memory that statements on their way take together.
+const STATEMENTS: usize = 256 << 20;
+
+/// Idle connections that the data path's own exchanges keep.
+const POOL: usize = 1024;
+
+impl Gateway {
+    /// Puts the parts together.
+    pub fn new(parts: Parts) -> Arc<Self> {
+        Arc::new(Self {
+            registry: parts.registry,
+            rules: parts.rules,
+            sticky: parts.sticky,
+            asking: Asking::default(),
+            upstream: Upstream::with_pool(POOL),
+            recorder: parts.recorder,
+            metrics: parts.metrics,
+            in_flight: InFlight::default(),
+            rule_alarm: RuleAlarm::default(),
+            statements: Arc::new(Semaphore::new(STATEMENTS)),
+            intents_version: Mutex::default(),
+            store: parts.store,
+            name: parts.name,
+            control: parts.control,
+            own_ids: AtomicU64::new(0),
+        })
+    }
+
+    /// Takes in a look at a cluster, and wakes whoever waits for it when its health changed.
+    pub fn observe(&self, cluster: &Arc<Cluster>, evidence: Evidence, limits: &Thresholds) {
+        let now = time::now();
+        let (before, after) =
+            cluster.observe(|verdict| verdict.observe(evidence.clone(), limits, now));
+        if before.health() == after.health() {
+            return;
+        }
+        info!(
+            cluster = %cluster.name(),
+            from = before.health().as_str(),
+            to = after.health().as_str(),
+            reason = after.reason,
+            "health changed"
+        );
+        self.registry.cluster_changed();
+    }
+
+    /// A client's request could not connect to `cluster`.
+    pub fn cannot_connect(&self, cluster: &Arc<Cluster>, why: &str) {
+        let health = &self.registry.fleet().config.health;
+        let limits = Thresholds {
+            rise: health.rise,
+            fall: health.fall,
+            min_workers: 0,
+            statement_period: health.statement_period,
+        };
+        self.observe(cluster, Evidence::CannotConnect(why.to_owned()), &limits);
+        cluster.suspect();
+    }
+
+    /// What the store knows of the owner of a query, if it says so within `limit`.
+    pub async fn stored_owner(&self, id: &QueryId, limit: Duration) -> Option<Arc<Cluster>> {
+        let (store, id) = (self.store.clone(), id.clone());
+        // On the control side's runtime, where the store's connections live.
+        let asked = self.control.spawn(async move {
+            if let Some(cluster) = store.route(&id).await? {
+                return Ok(Some(cluster));
+            }
+            let mark = id.coordinator();
+            let mut seen = store.coordinators().await?;
+            seen.retain(|sighting| sighting.coordinator == mark);
+            let newest = seen.into_iter().max_by_key(|sighting| sighting.last_seen_ms);
+            Ok::<Option<ClusterName>, crate::store::StoreError>(newest.map(|seen| seen.cluster))
+        });
+        let abort = asked.abort_handle();
+        match tokio::time::timeout(limit, asked).await {
+            Ok(Ok(Ok(name))) => self.registry.fleet().cluster(&name?).cloned(),
+            _ => {
+                abort.abort();
+                self.metrics.lookup("store_failed");
+                None
+            }
+        }
+    }
+
+    /// An id for a query that never came to be. Its mark is one that no coordinator draws.
+    pub fn next_own_id(&self) -> QueryId {
+        let index = self.own_ids.fetch_add(1, Ordering::Relaxed) % 100_000;
+        let text = format!("19700101_000000_{index:05}_zzzzz");
+        QueryId::parse(&text).expect("it has the form of an id")
+    }
+}
+
+/// Tells of rules that fail: each version once at first, then each thousandth time.
+#[derive(Debug, Default)]
+pub struct RuleAlarm {
+    failures: AtomicU64,
+}
+
+impl RuleAlarm {
+    /// A decision failed.
+    pub fn tell(&self, failure: &RuleFailure, rules: &RuleSet) {
+        let count = self.failures.fetch_add(1, Ordering::Relaxed);
+        if count.is_multiple_of(1000) {
+            error!(
+                version = %rules.version(), kind = failure.kind.as_str(), error = %failure, count,
+                "a rule failed; its query went to the default group"
+            );
+        } else if count < 10 {
+            warn!(version = %rules.version(), error = %failure, "a rule failed");
+        }
+    }
+}
