@@ -22,7 +22,7 @@ use crate::config::{ClusterConfig, ClusterUrl, Scheme};
 use crate::health::verdict::{Health, Verdict};
 use crate::ids::{ClusterName, CoordinatorId};
 use crate::store::Intent;
-use crate::time;
+use crate::time::{self, Instant};
 use live::LiveQuery;
 use load::{Figures, Ledger};
 
@@ -45,6 +45,11 @@ pub struct Cluster {
     /// Figures of every later choice. Held for a few instructions, never across an await.
     ledger: Mutex<Ledger>,
     suspicion: Notify,
+    born: Instant,
+    /// Milliseconds from `born` to the last sign of life.
+    reached: AtomicU64,
+    /// Whether operators gave its coordinator up; until its next sign of life.
+    given_up: AtomicBool,
 }
 
 /// How a coordinator learns the address that clients are to come back to.
@@ -97,6 +102,9 @@ impl Cluster {
             retired: AtomicBool::new(false),
             ledger: Mutex::default(),
             suspicion: Notify::new(),
+            born: time::now(),
+            reached: AtomicU64::new(0),
+            given_up: AtomicBool::new(false),
         })
     }
 
@@ -236,6 +244,29 @@ impl Cluster {
     /// What it carries now.
     pub fn figures(&self) -> Figures {
         self.ledger().figures(time::now())
+    }
+
+    /// It answered something.
+    pub fn reached(&self, now: Instant) {
+        let since = now.saturating_duration_since(self.born).as_millis();
+        self.reached.fetch_max(u64::try_from(since).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.given_up.store(false, Ordering::Relaxed);
+    }
+
+    /// How long it has shown no sign of life.
+    pub fn silent_for(&self, now: Instant) -> Duration {
+        let reached = self.born + Duration::from_millis(self.reached.load(Ordering::Relaxed));
+        now.saturating_duration_since(reached)
+    }
+
+    /// Operators say that its coordinator does not come back.
+    pub fn give_up(&self) {
+        self.given_up.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether its coordinator counts as lost: given up, or silent for `lost_after`.
+    pub fn is_silent(&self, now: Instant, lost_after: Duration) -> bool {
+        self.given_up.load(Ordering::Relaxed) || self.silent_for(now) >= lost_after
     }
 
     /// Something went wrong on the way to it: its probe looks at once.

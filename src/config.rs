@@ -49,6 +49,8 @@ pub struct Config {
     pub paths: Paths,
     /// `[limits]`.
     pub limits: Limits,
+    /// `[queries]`.
+    pub queries: Queries,
     /// `[timeouts]`.
     pub timeouts: Timeouts,
     /// `[health]`.
@@ -139,6 +141,13 @@ pub enum StoreUrl {
     Mysql(Secret),
 }
 
+impl StoreUrl {
+    /// Whether no other gateway can share it.
+    pub fn serves_one_gateway(&self) -> bool {
+        matches!(self, Self::Sqlite(_))
+    }
+}
+
 /// `[rules]`.
 #[derive(Debug, Clone)]
 pub struct Rules {
@@ -176,6 +185,25 @@ pub struct Limits {
     pub journal: u64,
     /// `submit_clusters`: how many clusters one submit may try. Default: 3.
     pub submit_clusters: usize,
+    /// `held`: how many requests may wait at once. Default: 10,000.
+    pub held: usize,
+    /// `statements`: the room for the statements of all submits on their way, in bytes.
+    /// Default: 256 MiB.
+    pub statements: usize,
+}
+
+/// `[queries]`.
+#[derive(Debug, Clone)]
+pub struct Queries {
+    /// `rebind`: whether a read whose cluster cannot be connected at its first page is submitted
+    /// to another one. Default: true (`reads`).
+    pub rebind: bool,
+    /// `rebind_for`: how long a statement is kept for that. Default: 30 s.
+    pub rebind_for: Duration,
+    /// `rebind_statement`: the largest one that is kept, in bytes. Default: 1 MiB.
+    pub rebind_statement: usize,
+    /// `rebind_memory`: the room for all of them, in bytes. Default: 64 MiB.
+    pub rebind_memory: usize,
 }
 
 /// `[timeouts]`.
@@ -221,6 +249,9 @@ pub struct Health {
     pub rise: u32,
     /// `fall`: failed ones that make it unhealthy. Default: 3.
     pub fall: u32,
+    /// `lost_after`: how long nothing of a coordinator must have been reached until its queries
+    /// are answered with an error. Default: 60 s.
+    pub lost_after: Duration,
 }
 
 /// `[log]`.

@@ -4,6 +4,7 @@
 //! can stall the other; [`Gateway`] is all that both see.
 
 pub mod in_flight;
+pub mod kept;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -28,6 +29,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::time;
 use crate::upstream::exchange::Upstream;
 use in_flight::InFlight;
+use kept::Kept;
 
 /// What requests and the control side share. Requests read snapshots of it.
 pub struct Gateway {
@@ -51,6 +53,8 @@ pub struct Gateway {
     pub rule_alarm: RuleAlarm,
     /// Room for statements in memory, in bytes.
     pub statements: Arc<Semaphore>,
+    /// Statements that may still be submitted to another cluster.
+    pub kept: Kept,
     /// The version of the intents that are in force here.
     pub intents_version: Mutex<u64>,
     /// The store, for the control side, and for a page when memory does not know its owner.
@@ -81,15 +85,13 @@ pub struct Parts {
     pub control: Handle,
 }
 
-/// The most memory that statements on their way take together.
-const STATEMENTS: usize = 256 << 20;
-
 /// Idle connections that the data path's own exchanges keep.
 const POOL: usize = 1024;
 
 impl Gateway {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Arc<Self> {
+        let room = parts.registry.fleet().config.limits.statements;
         Arc::new(Self {
             registry: parts.registry,
             rules: parts.rules,
@@ -100,7 +102,8 @@ impl Gateway {
             metrics: parts.metrics,
             in_flight: InFlight::default(),
             rule_alarm: RuleAlarm::default(),
-            statements: Arc::new(Semaphore::new(STATEMENTS)),
+            statements: Arc::new(Semaphore::new(room)),
+            kept: Kept::default(),
             intents_version: Mutex::default(),
             store: parts.store,
             name: parts.name,

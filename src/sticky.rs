@@ -38,6 +38,15 @@ pub struct Sticky {
     period: Duration,
 }
 
+/// How the coordinator of a query went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lost {
+    /// Another process answers at its address.
+    Restarted,
+    /// Nothing of it was reached for too long, or operators gave it up.
+    Silent,
+}
+
 /// What the tables say of a query.
 #[derive(Debug)]
 pub enum Known {
@@ -129,6 +138,20 @@ impl Sticky {
                 self.ended(cluster, &id, EndCause::CoordinatorGone, (None, None));
             }
         }
+    }
+
+    /// Whether the coordinator that had this query is gone for good, as far as anybody can tell;
+    /// and how it went. It may come back.
+    pub fn lost(&self, cluster: &Arc<Cluster>, id: &QueryId, lost_after: Duration) -> Option<Lost> {
+        let mark = id.coordinator();
+        match cluster.coordinator() {
+            Some(current) if current == mark => {}
+            Some(current) if self.coordinators.is_superseded(mark, current, cluster) => {
+                return Some(Lost::Restarted);
+            }
+            _ => {}
+        }
+        cluster.is_silent(time::now(), lost_after).then_some(Lost::Silent)
     }
 
     /// A query was seen to end. `told` is the state and the error that Trino told.

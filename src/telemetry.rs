@@ -1,4 +1,5 @@
 //! What Warren tells of itself: figures (`metrics`) and events (`log`).
 
+pub mod held;
 pub mod log;
 pub mod metrics;

@@ -2,7 +2,11 @@
 //! lock to say that its query lives.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderValue;
 
 use crate::ids::QueryId;
 use crate::time::Instant;
@@ -17,6 +21,28 @@ pub struct LiveQuery {
     /// Microseconds from `posted` to the last request.
     last_seen: AtomicU64,
     over: AtomicBool,
+    /// Whether it can live nowhere else.
+    bound: AtomicBool,
+    /// The query that took its place before it had begun.
+    moved: OnceLock<Moved>,
+}
+
+/// The query that took another one's place, and the answer that told it to the client.
+#[derive(Debug)]
+pub struct Moved {
+    /// The query that runs.
+    pub query: Arc<LiveQuery>,
+    /// That cluster's first answer.
+    pub answer: FirstAnswer,
+}
+
+/// The answer to a submit, for a client that asks again.
+#[derive(Debug, Clone)]
+pub struct FirstAnswer {
+    /// How the body is compressed.
+    pub encoding: Option<HeaderValue>,
+    /// The body.
+    pub body: Bytes,
 }
 
 impl LiveQuery {
@@ -37,6 +63,8 @@ impl LiveQuery {
             first_get: AtomicU64::new(first_get),
             last_seen: AtomicU64::new(0),
             over: AtomicBool::new(false),
+            bound: AtomicBool::new(first_get > 0),
+            moved: OnceLock::new(),
         }
     }
 
@@ -48,6 +76,28 @@ impl LiveQuery {
     /// Whether it is held for ended.
     pub fn is_over(&self) -> bool {
         self.over.load(Ordering::Relaxed)
+    }
+
+    /// Its first page was sent to its cluster, or may have been: it can live nowhere else.
+    pub fn bind(&self) {
+        self.bound.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it can live nowhere else.
+    pub fn is_bound(&self) -> bool {
+        self.bound.load(Ordering::Relaxed)
+    }
+
+    /// Another query took its place.
+    pub fn move_to(&self, moved: Moved) {
+        self.bind();
+        // It is moved once: only who took its statement can do it.
+        let _first = self.moved.set(moved);
+    }
+
+    /// The query that took its place.
+    pub fn moved(&self) -> Option<&Moved> {
+        self.moved.get()
     }
 
     /// Its id.

@@ -216,6 +216,11 @@ impl Ledger {
         self.live.keys().filter(|id| id.coordinator() != alive).cloned().collect()
     }
 
+    /// All live queries.
+    pub fn live(&self) -> Vec<QueryId> {
+        self.live.keys().cloned().collect()
+    }
+
     /// The figures at `now`.
     pub fn figures(&mut self, now: Instant) -> Figures {
         let load = self.load(now);

@@ -34,7 +34,12 @@ impl Group {
 
     /// Chooses a cluster that takes new queries, and counts the submit.
     pub fn choose(&self) -> Option<Reservation> {
-        self.balancer.choose()
+        self.balancer.choose(|_| true)
+    }
+
+    /// The same among those that have another key than `keys`.
+    pub fn choose_other_than(&self, keys: &[u64]) -> Option<Reservation> {
+        self.balancer.choose(|cluster| !keys.contains(&cluster.key()))
     }
 
     /// A cluster for what is not a query: the first that takes new queries.

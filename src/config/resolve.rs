@@ -13,7 +13,7 @@ use regex::Regex;
 
 use super::problem::{Problem, Problems, Wrong};
 use super::raw::{Reader, Section};
-use super::{Config, Health, Limits, Listen, Log, Paths, Rules, StoreUrl, Timeouts};
+use super::{Config, Health, Limits, Listen, Log, Paths, Queries, Rules, StoreUrl, Timeouts};
 use super::{address, secret, statement_paths};
 use crate::ids::GroupName;
 
@@ -72,6 +72,7 @@ fn resolve(root: &Section<'_>, file: PathBuf) -> Option<Config> {
     let rules = rules(&root.section("rules", "rules"), &groups);
     let paths = paths(&root.section("paths", "paths"));
     let limits = limits(&root.section("limits", "limits"));
+    let queries = queries(&root.section("queries", "queries"));
     let timeouts = timeouts(&root.section("timeouts", "timeouts"));
     let health = health(&root.section("health", "health"));
     let log = log(&root.section("log", "log"));
@@ -85,6 +86,7 @@ fn resolve(root: &Section<'_>, file: PathBuf) -> Option<Config> {
         rules: rules?,
         paths,
         limits: limits?,
+        queries: queries?,
         timeouts,
         health: health?,
         log: log?,
@@ -204,12 +206,33 @@ fn limits(section: &Section<'_>) -> Option<Limits> {
     let hot_routes = section.number("hot_routes", 1_000..=100_000_000);
     let journal = section.size("journal", 1 << 20..=1 << 40);
     let submit_clusters = section.number("submit_clusters", 1..=16);
+    let held = section.number("held", 1..=1_000_000);
+    let statements = section.size("statements", 1 << 20..=1 << 32);
     Some(Limits {
         statement: usize::try_from(statement).ok()?,
         statement_history: usize::try_from(statement_history).ok()?,
         hot_routes: usize::try_from(hot_routes?).ok()?,
         journal,
         submit_clusters: usize::try_from(submit_clusters?).ok()?,
+        held: usize::try_from(held?).ok()?,
+        statements: usize::try_from(statements).ok()?,
+    })
+}
+
+fn queries(section: &Section<'_>) -> Option<Queries> {
+    let rebind = section.parsed("rebind", |text| match text {
+        "reads" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(Wrong::new("not a way of late binding", "write `\"reads\"` or `\"off\"`")),
+    });
+    let rebind_statement = section.size("rebind_statement", 1 << 10..=1 << 30);
+    let rebind_memory = section.size("rebind_memory", 1 << 20..=1 << 40);
+    let rebind_for = section.duration("rebind_for", SECOND..=HOUR);
+    Some(Queries {
+        rebind: rebind?,
+        rebind_for,
+        rebind_statement: usize::try_from(rebind_statement).ok()?,
+        rebind_memory: usize::try_from(rebind_memory).ok()?,
     })
 }
 
@@ -241,6 +264,7 @@ fn health(section: &Section<'_>) -> Option<Health> {
         statement_timeout: section.duration("statement_timeout", 10 * MS..=HOUR),
         rise: u32::try_from(rise?).ok()?,
         fall: u32::try_from(fall?).ok()?,
+        lost_after: section.duration("lost_after", SECOND..=24 * HOUR),
     };
     together::health(section, &health);
     Some(health)

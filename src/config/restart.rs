@@ -7,7 +7,7 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     comparisons(old, new).into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
 }
 
-fn comparisons(old: &Config, new: &Config) -> [(&'static str, bool); 15] {
+fn comparisons(old: &Config, new: &Config) -> [(&'static str, bool); 16] {
     let (old_listen, new_listen) = (&old.listen, &new.listen);
     [
         ("listen.client", old_listen.client == new_listen.client),
@@ -22,6 +22,7 @@ fn comparisons(old: &Config, new: &Config) -> [(&'static str, bool); 15] {
         ("state.folder", old.state_folder == new.state_folder),
         ("limits.hot_routes", old.limits.hot_routes == new.limits.hot_routes),
         ("limits.journal", old.limits.journal == new.limits.journal),
+        ("limits.statements", old.limits.statements == new.limits.statements),
         ("timeouts.shutdown", old.timeouts.shutdown == new.timeouts.shutdown),
         ("log.format", old.log.json == new.log.json),
         ("log.level", old.log.level == new.log.level),

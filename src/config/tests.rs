@@ -118,6 +118,8 @@ fn every_default_of_the_list_is_a_good_value() {
             hot_routes: 1000000,
             journal: 268435456,
             submit_clusters: 3,
+            held: 10000,
+            statements: 268435456,
         }
         Timeouts {
             connect: 2s,
@@ -139,6 +141,7 @@ fn every_default_of_the_list_is_a_good_value() {
             statement_timeout: 10s,
             rise: 2,
             fall: 3,
+            lost_after: 60s,
         }"#]]
     .assert_eq(&format!("{:#?}\n{:#?}\n{:#?}", config.limits, config.timeouts, config.health));
 }
@@ -620,6 +623,7 @@ fn some_changes_need_a_restart() {
     new.state_folder.push("x");
     new.limits.hot_routes += 1;
     new.limits.journal += 1;
+    new.limits.statements += 1;
     new.timeouts.shutdown *= 2;
     new.log.json = true;
     new.log.level.push('x');

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use crate::cluster::Cluster;
 use crate::config::Timeouts;
+use crate::time;
 use crate::upstream::exchange::{Bounds, Call, Upstream};
 
 /// What probes say of themselves in `X-Trino-Source`.
@@ -64,7 +65,10 @@ impl Asker {
         // The connect has bounds of its own, which may be longer than what is left of this one.
         let limit = question.timeout + timeouts.connect;
         match tokio::time::timeout(limit, asked).await {
-            Ok(Ok(answer)) => Ok((answer.header.status.as_u16(), answer.body)),
+            Ok(Ok(answer)) => {
+                self.cluster.reached(time::now());
+                Ok((answer.header.status.as_u16(), answer.body))
+            }
             Ok(Err(error)) => Err(error.chain()),
             Err(_elapsed) => Err(format!("no answer within {limit:?}")),
         }

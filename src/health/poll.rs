@@ -66,6 +66,19 @@ pub async fn watch(gateway: Arc<Gateway>, asker: Asker) {
                 }
             }
         }
+        if asker.cluster.is_silent(time::now(), config.health.lost_after) {
+            let lost = asker.cluster.ledger().live();
+            if !lost.is_empty() {
+                warn!(
+                    cluster = %asker.cluster.name(), queries = lost.len(),
+                    "its coordinator is lost; its queries are answered with an error"
+                );
+            }
+            for id in lost {
+                let cause = EndCause::CoordinatorGone;
+                gateway.sticky.ended(&asker.cluster, &id, cause, (None, None));
+            }
+        }
         let silent = config.timeouts.client + CLIENT_GRACE;
         if let Some(before) = time::now().checked_sub(silent) {
             let abandoned = asker.cluster.ledger().abandoned(before);

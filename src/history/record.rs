@@ -85,17 +85,20 @@ pub enum EndCause {
     CoordinatorGone,
     /// No client asked for it any more.
     Abandoned,
+    /// It never began: its statement was submitted to another cluster.
+    Moved,
 }
 
 impl EndCause {
     /// All causes, in the order of the docs.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::LastPage,
         Self::Cancelled,
         Self::Missing,
         Self::Listed,
         Self::CoordinatorGone,
         Self::Abandoned,
+        Self::Moved,
     ];
 
     /// The label in metrics and in the store.
@@ -107,6 +110,7 @@ impl EndCause {
             Self::Listed => "listed",
             Self::CoordinatorGone => "coordinator_gone",
             Self::Abandoned => "abandoned",
+            Self::Moved => "moved",
         }
     }
 }

@@ -4,6 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use pingora::http::ResponseHeader;
+
 use crate::classify::RequestKind;
 use crate::cluster::Cluster;
 use crate::cluster::live::LiveQuery;
@@ -53,6 +56,8 @@ pub struct Streaming {
     pub failures: u32,
     /// When connects to the owner are given up.
     pub give_up: Instant,
+    /// What the client gets instead of what its cluster would say.
+    pub answer: Option<(Box<ResponseHeader>, Bytes)>,
     /// Looks at the page that passes.
     pub observer: Option<PageObserver>,
     /// Replaces addresses in it.
@@ -117,7 +122,16 @@ impl Context {
 impl Streaming {
     /// A request that is about to be sent to `cluster`.
     pub fn to(cluster: Arc<Cluster>, id: Option<QueryId>, give_up: Instant) -> Self {
-        Self { cluster, id, query: None, failures: 0, give_up, observer: None, rewriter: None }
+        Self {
+            cluster,
+            id,
+            query: None,
+            failures: 0,
+            give_up,
+            answer: None,
+            observer: None,
+            rewriter: None,
+        }
     }
 
     /// How often all of `addresses` have failed, and which one's turn it is.

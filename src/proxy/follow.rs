@@ -20,14 +20,10 @@ use crate::listener::Client;
 use crate::proxy::context::Context;
 use crate::proxy::headers;
 use crate::proxy::rescue::OwnAnswer;
-use crate::proxy::submit::Held;
 use crate::sticky::Known;
 use crate::sticky::asking::{Asked, Joined, Round};
 use crate::time;
 use crate::upstream::exchange::{Bounds, Call, Want};
-
-/// How many requests may wait for an owner at once.
-const HELD_MAX: i64 = 10_000;
 
 /// Between two rounds of asking, at first and at most.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
@@ -84,11 +80,10 @@ struct Question<'a> {
 impl Question<'_> {
     async fn ask(&self, candidates: Vec<Arc<Cluster>>) -> Found {
         let give_up = time::now() + self.ctx.fleet.config.timeouts.page_hold;
-        let held = self.gateway.metrics.held.with_label_values(&["page"]);
-        if held.get() >= HELD_MAX {
+        let limit = self.ctx.fleet.config.limits.held;
+        let Some(_held) = self.gateway.metrics.waiting.hold("page", limit) else {
             return Found::Own(OwnAnswer::too_many_held());
-        }
-        let _held = Held::new(&held);
+        };
         let mut pause = PAUSE.0;
         loop {
             match self.round(&candidates).await {

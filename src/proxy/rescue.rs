@@ -6,11 +6,32 @@
 //! error, which every driver shows as the error of a query; 404 is said only where Trino says it.
 
 use bytes::Bytes;
+use http::HeaderValue;
 use pingora::http::ResponseHeader;
 use serde_json::json;
 
 use crate::classify::Refusal;
+use crate::cluster::live::FirstAnswer;
 use crate::ids::QueryId;
+use crate::sticky::Lost;
+
+/// An error as Trino numbers and names it (`io.trino.spi.StandardErrorCode`, Trino 476).
+struct TrinoError {
+    code: u32,
+    name: &'static str,
+    kind: &'static str,
+}
+
+/// Nobody can take the query.
+const NO_RESOURCES: TrinoError = TrinoError {
+    code: 131_072,
+    name: "GENERIC_INSUFFICIENT_RESOURCES",
+    kind: "INSUFFICIENT_RESOURCES",
+};
+
+/// Who ran the query is gone.
+const REMOTE_HOST_GONE: TrinoError =
+    TrinoError { code: 65_558, name: "REMOTE_HOST_GONE", kind: "INTERNAL_ERROR" };
 
 /// An answer of our own.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +40,7 @@ pub struct OwnAnswer {
     pub status: u16,
     body: Bytes,
     json: bool,
+    encoding: Option<HeaderValue>,
     retry_after: Option<u32>,
     /// Whether the connection ends with it.
     pub close: bool,
@@ -29,7 +51,7 @@ pub struct OwnAnswer {
 impl OwnAnswer {
     fn text(status: u16, why: &'static str, text: String) -> Self {
         let body = Bytes::from(text + "\n");
-        Self { status, body, json: false, retry_after: None, close: false, why }
+        Self { status, body, json: false, encoding: None, retry_after: None, close: false, why }
     }
 
     fn retry(why: &'static str, text: String) -> Self {
@@ -116,8 +138,32 @@ impl OwnAnswer {
         }
     }
 
+    /// The first answer of a query that took another one's place, once more.
+    pub fn again(answer: &FirstAnswer) -> Self {
+        let FirstAnswer { encoding, body } = answer.clone();
+        Self { body, json: true, encoding, ..Self::text(200, "moved", String::new()) }
+    }
+
+    /// The coordinator that had a query is gone, and the query with it.
+    pub fn query_lost(id: &QueryId, origin: &str, cluster: &str, lost: Lost) -> Self {
+        let how = match lost {
+            Lost::Restarted => "was restarted",
+            Lost::Silent => "cannot be reached any more",
+        };
+        let message = format!(
+            "the coordinator of cluster '{cluster}', which ran query {id}, {how}; the query is \
+             lost, submit it again"
+        );
+        Self { why: "query_lost", ..Self::results(id, origin, &message, &REMOTE_HOST_GONE) }
+    }
+
     /// A decision, in the form in which every driver shows it as the error of a query.
     pub fn query_error(id: &QueryId, origin: &str, message: &str) -> Self {
+        Self::results(id, origin, message, &NO_RESOURCES)
+    }
+
+    fn results(id: &QueryId, origin: &str, message: &str, error: &TrinoError) -> Self {
+        let TrinoError { code, name, kind } = error;
         let text = json!({
             "id": id.as_str(),
             "infoUri": format!("{origin}/ui/query.html?{id}"),
@@ -130,9 +176,9 @@ impl OwnAnswer {
             },
             "error": {
                 "message": message,
-                "errorCode": 131_072,
-                "errorName": "GENERIC_INSUFFICIENT_RESOURCES",
-                "errorType": "INSUFFICIENT_RESOURCES",
+                "errorCode": code,
+                "errorName": name,
+                "errorType": kind,
                 "failureInfo": {
                     "type": "warren", "message": message, "suppressed": [], "stack": []
                 }
@@ -140,7 +186,7 @@ impl OwnAnswer {
             "warnings": []
         });
         let body = Bytes::from(text.to_string());
-        Self { status: 200, body, json: true, retry_after: None, close: false, why: "decision" }
+        Self { body, json: true, ..Self::text(200, "decision", String::new()) }
     }
 
     /// Head and body, ready to be written.
@@ -150,6 +196,9 @@ impl OwnAnswer {
             let kind = if self.json { "application/json" } else { "text/plain; charset=utf-8" };
             header.insert_header("Content-Type", kind)?;
             header.insert_header("Content-Length", self.body.len())?;
+        }
+        if let Some(encoding) = self.encoding {
+            header.insert_header("Content-Encoding", encoding)?;
         }
         header.insert_header("Cache-Control", "no-store")?;
         if let Some(seconds) = self.retry_after {

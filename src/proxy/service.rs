@@ -19,14 +19,15 @@ use crate::config::Scheme;
 use crate::gateway::Gateway;
 use crate::history::record::EndCause;
 use crate::listener::{self, BadHost, Client, Head, guard};
-use crate::proxy::context::{Context, Stage, Streaming};
+use crate::proxy::context::Context;
+use crate::proxy::direct;
 use crate::proxy::finish;
-use crate::proxy::follow::{self, Found};
 use crate::proxy::headers;
 use crate::proxy::observe::{PageObserver, Told};
+use crate::proxy::rebind;
 use crate::proxy::rescue::OwnAnswer;
 use crate::proxy::rewrite::Rewriter;
-use crate::proxy::submit::{self, Held, Outcome};
+use crate::proxy::submit::{self, Outcome};
 use crate::time;
 use crate::upstream;
 
@@ -74,38 +75,6 @@ impl Service {
                 BadHost::NotAllowed(name) => OwnAnswer::bad_host(&format!("the host '{name}'")),
             },
         )
-    }
-
-    /// Decides where a request goes that streams; an answer ends it here.
-    async fn direct(
-        &self,
-        session: &Session,
-        ctx: &mut Context,
-        client: &Client,
-    ) -> Result<(), OwnAnswer> {
-        let give_up = time::now() + ctx.fleet.config.timeouts.page_hold;
-        let id = ctx.facts.query_id.clone();
-        let streaming = if let Some(id) = &id {
-            match follow::find(&self.gateway, session.req_header(), ctx, client, id).await {
-                Found::Owner(cluster, query) => {
-                    let mut streaming = Streaming::to(cluster, Some(id.clone()), give_up);
-                    streaming.query = query;
-                    streaming
-                }
-                Found::Own(answer) => return Err(answer),
-            }
-        } else {
-            let cluster = ctx.fleet.any_ready().ok_or_else(OwnAnswer::no_cluster)?;
-            Streaming::to(cluster.clone(), None, give_up)
-        };
-        if let (Some(RequestKind::Page(_)), Some(query)) = (&ctx.kind, &streaming.query)
-            && query.asked(time::now())
-        {
-            streaming.cluster.ledger().begin(query.id());
-        }
-        ctx.facts.cluster = Some(streaming.cluster.clone());
-        ctx.stage = Stage::Streaming(Box::new(streaming));
-        Ok(())
     }
 
     async fn answer(
@@ -177,7 +146,7 @@ impl ProxyHttp for Service {
             }
             return Ok(true);
         }
-        match self.direct(session, ctx, &client).await {
+        match direct::direct(&self.gateway, session, ctx, &client).await {
             Ok(()) => Ok(false),
             Err(answer) => Self::answer(session, ctx, answer).await.map(|()| true),
         }
@@ -185,10 +154,12 @@ impl ProxyHttp for Service {
 
     async fn upstream_peer(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         ctx: &mut Context,
     ) -> pingora::Result<Box<HttpPeer>> {
-        let fleet = ctx.fleet.clone();
+        let (fleet, gateway) = (ctx.fleet.clone(), &self.gateway);
+        let page = direct::reads_page(session, ctx);
+        let limit = fleet.config.limits.held;
         let Some(streaming) = ctx.streaming() else {
             return Error::e_explain(ErrorType::InternalError, "a request without a cluster");
         };
@@ -196,8 +167,16 @@ impl ProxyHttp for Service {
             let addresses = streaming.cluster.addresses();
             let (round, turn) = streaming.turn(addresses.len());
             if turn == 0 && streaming.failures > 0 {
-                let held = self.gateway.metrics.held.with_label_values(&["page"]);
-                let _held = Held::new(&held);
+                if page && let Some(query) = streaming.query.as_ref().filter(|q| !q.is_bound()) {
+                    let moved = rebind::to_another_cluster(gateway, &streaming.cluster, query);
+                    streaming.answer = moved.await;
+                    if streaming.answer.is_some() {
+                        return Error::e_explain(ErrorType::Custom("moved"), "answered elsewhere");
+                    }
+                }
+                let Some(_held) = gateway.metrics.waiting.hold("page", limit) else {
+                    return Error::e_explain(ErrorType::HTTPStatus(503), "too many wait");
+                };
                 tokio::time::sleep(RECONNECT.0.saturating_mul(round).min(RECONNECT.1)).await;
             }
             if let Some(address) = addresses.get(turn) {
@@ -245,6 +224,13 @@ impl ProxyHttp for Service {
         ctx: &mut Context,
     ) -> pingora::Result<()> {
         ctx.facts.ask(time::now());
+        if let Some(query) = ctx.streaming().and_then(|streaming| streaming.query.as_ref())
+            && !query.is_bound()
+        {
+            // From here on a part of it may reach its cluster.
+            query.bind();
+            self.gateway.kept.take(query.id(), time::now());
+        }
         Ok(())
     }
 
@@ -272,6 +258,12 @@ impl ProxyHttp for Service {
         let reads = session.req_header().method == Method::GET;
         let origin = ctx.client.as_ref().map(|client| client.origin.clone());
         let Some(streaming) = ctx.streaming() else { return Ok(()) };
+        // Trino says none of these about a page: what stands before it has lost it for a while.
+        if page && matches!(response.status.as_u16(), 502..=504) {
+            let status = ErrorType::HTTPStatus(response.status.as_u16());
+            return Error::e_explain(status, "a page was answered before its coordinator");
+        }
+        streaming.cluster.reached(now);
         if !page || response.status != 200 {
             return Ok(());
         }
@@ -315,22 +307,33 @@ impl ProxyHttp for Service {
         Ok(None)
     }
 
-    /// Pages are the same however often they are asked for; nothing else is sent twice.
+    /// A page is the same however often it is asked for, and so is a cancel: they are sent to their
+    /// coordinator again as long as their client has heard nothing.
     fn error_while_proxy(
         &self,
         peer: &HttpPeer,
         session: &mut Session,
         error: Box<Error>,
-        _ctx: &mut Context,
+        ctx: &mut Context,
         client_reused: bool,
     ) -> Box<Error> {
         let mut error = error.more_context(format!("peer: {peer}"));
         let repeatable =
-            matches!(session.req_header().method, Method::GET | Method::HEAD | Method::DELETE);
-        if repeatable && !session.as_ref().retry_buffer_truncated() {
-            error.retry.decide_reuse(client_reused);
-        } else {
+            matches!(session.req_header().method, Method::GET | Method::HEAD | Method::DELETE)
+                && !session.as_ref().retry_buffer_truncated()
+                && session.response_written().is_none();
+        if !repeatable || *error.esource() == ErrorSource::Downstream {
             error.set_retry(false);
+            return error;
+        }
+        match ctx.streaming() {
+            Some(streaming) if streaming.id.is_some() && time::now() < streaming.give_up => {
+                streaming.failures += 1;
+                streaming.cluster.suspect();
+                self.gateway.metrics.retry("page");
+                error.set_retry(true);
+            }
+            _ => error.retry.decide_reuse(client_reused),
         }
         error
     }
@@ -341,6 +344,11 @@ impl ProxyHttp for Service {
         error: &Error,
         ctx: &mut Context,
     ) -> FailToProxy {
+        if let Some((header, body)) = ctx.streaming().and_then(|streaming| streaming.answer.take())
+        {
+            let can_reuse_downstream = write(session, *header, body).await.is_ok();
+            return FailToProxy { error_code: 200, can_reuse_downstream };
+        }
         let status = match (error.etype(), error.esource()) {
             (ErrorType::HTTPStatus(status), _) => *status,
             (_, ErrorSource::Downstream) => 0,

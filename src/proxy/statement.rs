@@ -42,16 +42,16 @@ impl Statement {
         }
         Ok(Some(Self { text: text.freeze(), whole: true, _room: taken }))
     }
+}
 
-    /// At most `limit` bytes of it as text, cut where a character ends.
-    pub fn beginning(&self, limit: usize) -> String {
-        let cut = &self.text[..self.text.len().min(limit)];
-        let text = String::from_utf8_lossy(cut);
-        if cut.len() == self.text.len() {
-            return text.into_owned();
-        }
-        text.trim_end_matches(char::REPLACEMENT_CHARACTER).to_owned()
+/// At most `limit` bytes of a statement as text, cut where a character ends.
+pub fn beginning(statement: &[u8], limit: usize) -> String {
+    let cut = &statement[..statement.len().min(limit)];
+    let text = String::from_utf8_lossy(cut);
+    if cut.len() == statement.len() {
+        return text.into_owned();
     }
+    text.trim_end_matches(char::REPLACEMENT_CHARACTER).to_owned()
 }
 
 /// A header as text, if it is text.

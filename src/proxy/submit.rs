@@ -1,42 +1,35 @@
-//! A new query: rules, choice of a cluster, the exchange with it, and the route that is remembered
-//! before the client gets its answer.
+//! A new query: rules, choice of a cluster, and the next cluster when one cannot take it.
 //!
-//! Trino only registers a posted statement; it starts at the first GET. So a submit whose cluster
-//! could not be reached goes to the next ready one, as long as nothing was sent. What may have been
-//! sent is answered with 503, which clients repeat.
+//! Trino only registers a posted statement; it starts at the first GET. So a submit that was
+//! refused, cut off, left without an answer or answered with 5xx goes to another ready cluster, as
+//! long as its client has heard nothing: the query still runs at most once.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
-use serde::Deserialize;
 use tokio::time::timeout_at;
-use tracing::{debug, warn};
+use tracing::warn;
 
-use crate::cluster::registry::{Fleet, Group};
-use crate::cluster::{Cluster, Forwarding, Reservation};
+use crate::cluster::registry::Group;
+use crate::cluster::{Cluster, Reservation};
 use crate::gateway::Gateway;
-use crate::history::record::{EndCause, Event, Submission};
-use crate::ids::QueryId;
+use crate::gateway::kept::Order;
 use crate::listener::Client;
 use crate::proxy::context::{Context, Facts as LogFacts};
-use crate::proxy::observe;
+use crate::proxy::place::{ANSWER_MAX, Placing};
 use crate::proxy::rescue::OwnAnswer;
-use crate::proxy::statement::{Statement, header_text};
-use crate::proxy::{headers, rewrite};
+use crate::proxy::statement::Statement;
 use crate::route::engine;
 use crate::route::facts::Facts;
 use crate::route::verdict::Decision;
 use crate::time::{self, Instant};
 use crate::upstream::exchange::{Answer, Bounds, Call, ExchangeError};
 
-/// The most of an answer that is kept. Trino's first answer has no rows and takes about 1 KiB.
-const ANSWER_MAX: usize = 16 << 20;
-
-/// How many submits may wait for a cluster at once; the next one is told to come again.
-const HELD_MAX: i64 = 10_000;
+/// Before a cluster that failed is asked again because there is no other one.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// What goes back to the client.
 #[derive(Debug)]
@@ -73,9 +66,16 @@ pub async fn serve(
     let newest = gateway.registry.fleet();
     let group = fleet.group(&decision.group).or_else(|| newest.group(&decision.group));
     let group = group.unwrap_or_else(|| fleet.default_group());
-    let submit =
-        Submit { gateway, fleet: &fleet, client, head, statement, group, decision: &decision };
-    if submit.statement.whole {
+    let order = Arc::new(Order {
+        head,
+        text: statement.text.clone(),
+        client: client.clone(),
+        group: group.name.clone(),
+        rule: decision.rule,
+    });
+    let placing = Placing { gateway, fleet: &fleet, order: &order, whole: statement.whole };
+    let submit = Submit { placing, group, deadline: time::now() + fleet.config.timeouts.submit };
+    if statement.whole {
         submit.run(&mut ctx.facts).await
     } else {
         submit.run_streaming(session, &mut ctx.facts).await
@@ -103,21 +103,33 @@ fn decide(gateway: &Gateway, head: &RequestHeader, client: &Client) -> Decision 
 }
 
 struct Submit<'a> {
-    gateway: &'a Gateway,
-    fleet: &'a Arc<Fleet>,
-    client: &'a Client,
-    head: RequestHeader,
-    statement: Statement,
+    placing: Placing<'a>,
     group: &'a Arc<Group>,
-    decision: &'a Decision,
+    /// When the client must have an answer.
+    deadline: Instant,
+}
+
+/// What came of sending a statement to one cluster.
+enum Sent {
+    /// An answer for the client.
+    Answer(Answer),
+    /// Nothing reached it.
+    Unsent(ExchangeError),
+    /// It, or what stands before it, answered that it could not.
+    Failed(Answer),
+    /// No answer came, or none that can be passed on.
+    Silent(ExchangeError),
 }
 
 impl Submit<'_> {
     async fn run(&self, facts: &mut LogFacts) -> pingora::Result<Outcome> {
-        let deadline = time::now() + self.fleet.config.timeouts.submit;
-        for _try in 0..self.fleet.config.limits.submit_clusters {
-            let reservation = match self.reserve(deadline).await {
+        let mut tried: Vec<u64> = Vec::new();
+        let mut last = OwnAnswer::cluster_away();
+        loop {
+            let reservation = match self.reserve(&tried).await {
                 Ok(reservation) => reservation,
+                // Who was asked and gave no answer says more than that nobody is left to ask.
+                Err(_nobody) if !tried.is_empty() => return Ok(Outcome::Own(last)),
                 Err(answer) => return Ok(Outcome::Own(answer)),
             };
             let cluster = reservation.cluster().clone();
@@ -125,16 +137,48 @@ impl Submit<'_> {
             let sent = self.send(&cluster).await;
             facts.answered(time::now());
             match sent {
-                Ok(answer) => return self.accepted(reservation, answer, facts),
-                Err(error) if error.is_unsent() => {
-                    self.gateway.cannot_connect(&cluster, &error.chain());
-                    // It is not ready any more; the next choice falls on another one, or waits.
-                    self.gateway.metrics.retry("submit");
+                Sent::Answer(answer) => return self.pass_on(reservation, answer, facts),
+                // It is not ready any more; the next choice falls on another one, or waits.
+                Sent::Unsent(error) => self.gateway().cannot_connect(&cluster, &error.chain()),
+                Sent::Failed(answer) => {
+                    warn!(cluster = %cluster.name(), status = %answer.header.status, "submit failed");
+                    cluster.suspect();
+                    tried.push(cluster.key());
+                    // That nobody can is told in the words of the last one, if it has any.
+                    if self.is_over(&tried) && answer.header.status != 204 {
+                        return self.pass_on(reservation, answer, facts);
+                    }
                 }
-                Err(error) => return Ok(Outcome::Own(no_answer(&cluster, &error))),
+                Sent::Silent(error) => {
+                    warn!(cluster = %cluster.name(), error = error.chain(), "submit got no answer");
+                    cluster.suspect();
+                    tried.push(cluster.key());
+                    last = OwnAnswer::cluster_away();
+                }
             }
+            if self.is_over(&tried) {
+                return Ok(Outcome::Own(last));
+            }
+            self.gateway().metrics.retry("submit");
         }
-        Ok(Outcome::Own(self.nobody()))
+    }
+
+    /// Whether no further cluster may be tried.
+    fn is_over(&self, tried: &[u64]) -> bool {
+        tried.len() >= self.placing.fleet.config.limits.submit_clusters
+            || time::now() >= self.deadline
+    }
+
+    async fn send(&self, cluster: &Arc<Cluster>) -> Sent {
+        match self.placing.send(cluster, self.bounds()).await {
+            // A coordinator that misread the request says 204; a query was not made.
+            Ok(answer) if matches!(answer.header.status.as_u16(), 204 | 500..) => {
+                Sent::Failed(answer)
+            }
+            Ok(answer) => Sent::Answer(answer),
+            Err(error) if error.is_unsent() => Sent::Unsent(error),
+            Err(error) => Sent::Silent(error),
+        }
     }
 
     /// A statement too long for memory: it goes to one cluster, and only once.
@@ -143,134 +187,77 @@ impl Submit<'_> {
         session: &mut Session,
         facts: &mut LogFacts,
     ) -> pingora::Result<Outcome> {
-        let deadline = time::now() + self.fleet.config.timeouts.submit;
-        let reservation = match self.reserve(deadline).await {
+        let reservation = match self.reserve(&[]).await {
             Ok(reservation) => reservation,
             Err(answer) => return Ok(Outcome::Own(answer)),
         };
         let cluster = reservation.cluster().clone();
         facts.ask(time::now());
-        let call = Call { header: self.header_for(&cluster)?, body: self.statement.text.clone() };
-        let timeouts = &self.fleet.config.timeouts;
-        let sent = self
-            .gateway
-            .upstream
-            .exchange_streaming(&cluster, call, session, (timeouts, self.bounds()))
-            .await;
+        let header = self.placing.header_for(&cluster)?;
+        let call = Call { header, body: self.placing.order.text.clone() };
+        let timeouts = &self.placing.fleet.config.timeouts;
+        let bounds = Bounds { answer: timeouts.answer, body: ANSWER_MAX };
+        let upstream = &self.gateway().upstream;
+        let sent = upstream.exchange_streaming(&cluster, call, session, (timeouts, bounds)).await;
         facts.answered(time::now());
         match sent {
-            Ok(answer) => self.accepted(reservation, answer, facts),
-            Err(error) => Ok(Outcome::Own(no_answer(&cluster, &error))),
+            Ok(answer) if answer.header.status != 204 => self.pass_on(reservation, answer, facts),
+            Ok(_misread) => Ok(Outcome::Own(OwnAnswer::cluster_away())),
+            Err(error) => {
+                warn!(cluster = %cluster.name(), error = error.chain(), "submit got no answer");
+                cluster.suspect();
+                Ok(Outcome::Own(OwnAnswer::cluster_away()))
+            }
         }
     }
 
-    /// Chooses a cluster, waiting for one to become ready until the deadline.
-    async fn reserve(&self, deadline: Instant) -> Result<Reservation, OwnAnswer> {
-        if let Some(reservation) = self.group.choose() {
+    /// Chooses a cluster, one that was not `tried` before, waiting until the deadline for one to
+    /// become ready.
+    async fn reserve(&self, tried: &[u64]) -> Result<Reservation, OwnAnswer> {
+        if let Some(reservation) = self.group.choose_other_than(tried) {
             return Ok(reservation);
         }
-        let held = self.gateway.metrics.held.with_label_values(&["submit"]);
-        if held.get() >= HELD_MAX {
+        let limit = self.placing.fleet.config.limits.held;
+        let waiting = &self.gateway().metrics.waiting;
+        let Some(_held) = waiting.hold("submit", limit) else {
             return Err(OwnAnswer::too_many_held());
+        };
+        if !tried.is_empty() {
+            tokio::time::sleep_until(self.deadline.min(time::now() + PAUSE)).await;
         }
-        let _held = Held::new(&held);
-        let mut changes = self.gateway.registry.changes();
+        let mut changes = self.gateway().registry.changes();
         loop {
             // A reload makes new groups; the one of this request's snapshot would stay as it is.
-            let fleet = self.gateway.registry.fleet();
+            let fleet = self.gateway().registry.fleet();
             let group = fleet.group(&self.group.name).unwrap_or(self.group);
-            if let Some(reservation) = group.choose() {
+            if let Some(reservation) = group.choose_other_than(tried).or_else(|| group.choose()) {
                 return Ok(reservation);
             }
-            match timeout_at(deadline, changes.changed()).await {
+            match timeout_at(self.deadline, changes.changed()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) | Err(_) => return Err(self.nobody()),
             }
         }
     }
 
-    async fn send(&self, cluster: &Arc<Cluster>) -> Result<Answer, ExchangeError> {
-        let header = self.header_for(cluster).map_err(|source| ExchangeError::Broken {
-            cluster: cluster.name().to_string(),
-            source,
-        })?;
-        let call = Call { header, body: self.statement.text.clone() };
-        let timeouts = &self.fleet.config.timeouts;
-        self.gateway.upstream.exchange(cluster, call, timeouts, self.bounds()).await
-    }
-
     fn bounds(&self) -> Bounds {
-        Bounds { answer: self.fleet.config.timeouts.answer, body: ANSWER_MAX }
+        let left = self.deadline.saturating_duration_since(time::now());
+        let answer = self.placing.fleet.config.timeouts.answer.min(left);
+        Bounds { answer, body: ANSWER_MAX }
     }
 
-    /// The head for `cluster`, with the length of what is in memory.
-    fn header_for(&self, cluster: &Arc<Cluster>) -> pingora::Result<RequestHeader> {
-        let mut header = headers::copy_for(cluster, &self.head, self.client)?;
-        header.remove_header(&EXPECT);
-        if self.statement.whole {
-            header.remove_header(&TRANSFER_ENCODING);
-            header.insert_header(CONTENT_LENGTH, self.statement.text.len())?;
-        } else if !header.headers.contains_key(CONTENT_LENGTH) {
-            header.insert_header(TRANSFER_ENCODING, "chunked")?;
-        }
-        Ok(header)
-    }
-
-    /// A cluster answered: remembers the route, then lets the answer go.
-    fn accepted(
+    fn pass_on(
         &self,
         reservation: Reservation,
         answer: Answer,
         facts: &mut LogFacts,
     ) -> pingora::Result<Outcome> {
         let cluster = reservation.cluster().clone();
-        facts.cluster = Some(cluster.clone());
-        let Answer { mut header, mut body } = answer;
-        if header.status == 200
-            && let Some(first) = read_first(&header, &body)
-        {
-            facts.query_id = Some(first.id.clone());
-            self.remember(reservation, first);
-        } else if header.status == 204 {
-            // A coordinator that misread the request says this; a query was not made.
-            warn!(cluster = %cluster.name(), "a submit was answered with 204");
-            return Ok(Outcome::Own(OwnAnswer::cluster_away()));
-        }
-        let origin = &self.client.origin;
-        if cluster.forwarding_for(origin.scheme) == Forwarding::Rewritten {
-            body = rewrite::whole(body, &origin.to_string());
-        }
-        for hop in ["connection", "keep-alive", "transfer-encoding", "upgrade", "trailer"] {
-            header.remove_header(hop);
-        }
-        if header.status != 204 {
-            header.insert_header(CONTENT_LENGTH, body.len())?;
-        }
-        Ok(Outcome::Answered(Box::new(header), body))
-    }
-
-    fn remember(&self, reservation: Reservation, first: First) {
-        let cluster = reservation.cluster().clone();
-        let grace = self.fleet.config.timeouts.first_get;
-        let query = self.gateway.sticky.submitted(reservation, first.id, grace);
-        let id = query.id().clone();
-        let headers = &self.head.headers;
-        self.gateway.recorder.record(Event::Submitted(Submission {
-            query_id: id.clone(),
-            cluster: cluster.name().clone(),
-            group: self.group.name.clone(),
-            rule: self.decision.rule.clone(),
-            user: header_text(headers, "x-trino-user"),
-            source: header_text(headers, "x-trino-source"),
-            tags: header_text(headers, "x-trino-client-tags"),
-            statement: self.statement.beginning(self.fleet.config.limits.statement_history),
-            at_ms: time::unix_ms(),
-        }));
-        debug!(query_id = %id, cluster = %cluster.name(), "query submitted");
-        if !first.goes_on {
-            let told = (first.state, first.error);
-            self.gateway.sticky.ended(&cluster, &id, EndCause::LastPage, told);
-        }
+        cluster.reached(time::now());
+        let placed = self.placing.accepted(reservation, answer)?;
+        facts.cluster = Some(cluster);
+        facts.query_id = placed.query.map(|query| query.id().clone());
+        Ok(Outcome::Answered(Box::new(placed.header), placed.body))
     }
 
     /// Nobody can take the query: a decision, which drivers show as the error of a query.
@@ -280,102 +267,11 @@ impl Submit<'_> {
              operators of the gateway",
             self.group.name
         );
-        let origin = self.client.origin.to_string();
-        OwnAnswer::query_error(&self.gateway.next_own_id(), &origin, &message)
-    }
-}
-
-/// Counts a request that waits, for as long as it waits.
-pub struct Held<'a>(&'a prometheus::IntGauge);
-
-impl<'a> Held<'a> {
-    /// One more waits.
-    pub fn new(gauge: &'a prometheus::IntGauge) -> Self {
-        gauge.inc();
-        Self(gauge)
-    }
-}
-
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
-}
-
-fn no_answer(cluster: &Arc<Cluster>, error: &ExchangeError) -> OwnAnswer {
-    warn!(cluster = %cluster.name(), error = error.chain(), "submit got no answer");
-    cluster.suspect();
-    OwnAnswer::cluster_away()
-}
-
-/// What the answer to a submit says of its query.
-struct First {
-    id: QueryId,
-    goes_on: bool,
-    state: Option<String>,
-    error: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct FirstResults<'a> {
-    #[serde(borrow)]
-    id: std::borrow::Cow<'a, str>,
-    next_uri: Option<serde::de::IgnoredAny>,
-    stats: Option<FirstStats>,
-    error: Option<FirstError>,
-}
-
-#[derive(Deserialize)]
-struct FirstStats {
-    state: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct FirstError {
-    error_name: Option<String>,
-}
-
-fn read_first(header: &ResponseHeader, body: &Bytes) -> Option<First> {
-    let encoding = header.headers.get(http::header::CONTENT_ENCODING);
-    let plain = observe::inflate(encoding.map(|value| value.as_bytes()), body, ANSWER_MAX)?;
-    let results: FirstResults<'_> = serde_json::from_slice(&plain).ok()?;
-    Some(First {
-        id: QueryId::parse(&results.id).ok()?,
-        goes_on: results.next_uri.is_some(),
-        state: results.stats.and_then(|stats| stats.state),
-        error: results.error.and_then(|error| error.error_name),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn first(body: &'static str) -> Option<(String, bool)> {
-        let header = ResponseHeader::build(200, None).expect("a head");
-        let first = read_first(&header, &Bytes::from_static(body.as_bytes()))?;
-        Some((first.id.to_string(), first.goes_on))
+        let origin = self.placing.order.client.origin.to_string();
+        OwnAnswer::query_error(&self.gateway().next_own_id(), &origin, &message)
     }
 
-    #[test]
-    fn what_a_first_answer_tells() {
-        let id = "20260101_000000_00000_abcde".to_owned();
-        assert_eq!(
-            first(
-                r#"{"id":"20260101_000000_00000_abcde","nextUri":"http://a/1","stats":{"state":"QUEUED"}}"#
-            ),
-            Some((id.clone(), true))
-        );
-        assert_eq!(
-            first(
-                r#"{"id":"20260101_000000_00000_abcde","nextUri":null,"error":{"errorName":"X"}}"#
-            ),
-            Some((id, false))
-        );
-        for body in ["", "[]", r#"{"id":1}"#, r#"{"id":"x"}"#, r#"{"nextUri":"a"}"#] {
-            assert_eq!(first(body), None, "{body}");
-        }
+    fn gateway(&self) -> &Gateway {
+        self.placing.gateway
     }
 }

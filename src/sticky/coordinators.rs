@@ -26,6 +26,7 @@ pub struct Coordinators {
 #[derive(Debug, Clone)]
 struct Seat {
     cluster: Arc<Cluster>,
+    first_seen: Instant,
     last_seen: Instant,
     first_ms: u64,
 }
@@ -102,7 +103,7 @@ impl Coordinators {
                     (true, _) => Learned::Moved,
                 };
                 let cluster = cluster.clone();
-                seats.push(Seat { cluster, last_seen: now, first_ms: wall });
+                seats.push(Seat { cluster, first_seen: now, last_seen: now, first_ms: wall });
             }
             sighting = Some(Sighting {
                 coordinator: mark,
@@ -136,6 +137,7 @@ impl Coordinators {
             table.entry(mark).or_insert_with(|| {
                 vec![Seat {
                     cluster: cluster.clone(),
+                    first_seen: now,
                     last_seen: now,
                     first_ms: crate::time::unix_ms(),
                 }]
@@ -167,6 +169,24 @@ impl Coordinators {
             marks.truncate(limit);
             marks.into_iter().collect::<HashMap<_, _>>()
         });
+    }
+
+    /// Whether the process of `mark` has made room for that of `current` at `cluster`: it was seen
+    /// there alone, and not since the other one was seen first.
+    ///
+    /// Two processes that answer there by turns are none of this.
+    pub fn is_superseded(
+        &self,
+        mark: CoordinatorId,
+        current: CoordinatorId,
+        cluster: &Arc<Cluster>,
+    ) -> bool {
+        let table = self.table.load();
+        let (Some(old), Some(new)) = (table.get(&mark), table.get(&current)) else { return false };
+        let Some(new) = new.iter().find(|seat| same(seat, cluster)) else { return false };
+        mark != current
+            && !old.is_empty()
+            && old.iter().all(|seat| same(seat, cluster) && seat.last_seen <= new.first_seen)
     }
 
     /// How many marks are known.
@@ -234,6 +254,21 @@ mod tests {
         table.learn(mark(), &cluster_at("a", 1), start, PERIOD);
         table.learn(mark(), &cluster_at("b", 1), start, PERIOD);
         assert_eq!(named(table.owner(mark())), ["a"]);
+    }
+
+    #[test]
+    fn a_process_that_made_room_for_another_one_is_told() {
+        let (table, start) = (Coordinators::default(), crate::time::now());
+        let new = CoordinatorId::parse("fghij").expect("a good mark");
+        let (a, b) = (cluster_at("a", 1), cluster_at("b", 2));
+        table.learn(mark(), &a, start, PERIOD);
+        assert!(!table.is_superseded(mark(), new, &a), "nobody else was seen");
+        table.learn(new, &a, start + PERIOD, PERIOD);
+        assert!(table.is_superseded(mark(), new, &a));
+        assert!(!table.is_superseded(new, mark(), &a) && !table.is_superseded(mark(), mark(), &a));
+        assert!(!table.is_superseded(mark(), new, &b), "it was not there");
+        table.learn(mark(), &a, start + PERIOD * 2, PERIOD);
+        assert!(!table.is_superseded(mark(), new, &a), "they answer by turns");
     }
 
     #[test]

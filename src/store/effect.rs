@@ -121,7 +121,7 @@ fn better<T, K: Ord>(one: Option<T>, other: Option<T>, key: impl Fn(&T) -> K) ->
 /// How sure a cause is; smaller is surer.
 fn rank(cause: EndCause) -> u8 {
     match cause {
-        EndCause::LastPage | EndCause::Cancelled => 0,
+        EndCause::LastPage | EndCause::Cancelled | EndCause::Moved => 0,
         EndCause::Listed => 1,
         EndCause::Missing | EndCause::CoordinatorGone => 2,
         EndCause::Abandoned => 3,

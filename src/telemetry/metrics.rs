@@ -9,6 +9,7 @@ use prometheus::{
     TextEncoder,
 };
 
+use super::held::Waiting;
 use crate::history::record::EndCause;
 
 /// Bounds of what Warren adds to a request: 50 µs to 100 ms.
@@ -32,7 +33,7 @@ pub struct Metrics {
     rule_errors: IntCounterVec,
     retries: IntCounterVec,
     /// Submits that wait for a cluster, and pages that wait for their owner.
-    pub held: IntGaugeVec,
+    pub waiting: Waiting,
     /// Figures that are read when they are asked for.
     pub gauges: IntGaugeVec,
     /// Figures of each cluster.
@@ -128,7 +129,11 @@ impl Metrics {
                 "Requests that were sent again, by kind.",
                 &["kind"],
             )?,
-            held: gauges("warren_held_requests", "Requests that wait inside Warren.", &["kind"])?,
+            waiting: Waiting::new(gauges(
+                "warren_held_requests",
+                "Requests that wait inside Warren.",
+                &["kind"],
+            )?),
             gauges: gauges("warren_state", "Figures of the gateway by name.", &["figure"])?,
             clusters: gauges(
                 "warren_cluster",

@@ -207,7 +207,11 @@ impl Upstream {
             session.write_request_header(Box::new(call.header)).await?;
             session.write_request_body(call.body, false).await?;
             while let Some(chunk) = client.as_downstream_mut().read_request_body().await? {
-                session.write_request_body(chunk, false).await?;
+                // A read that ended within a chunk's head gives nothing; written as a chunk, nothing
+                // would end the body.
+                if !chunk.is_empty() {
+                    session.write_request_body(chunk, false).await?;
+                }
             }
             session.finish_request_body().await
         };

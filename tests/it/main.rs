@@ -7,6 +7,7 @@ mod history;
 mod image;
 mod intent;
 mod ready;
+mod repair;
 mod rules;
 mod sticky;
 mod store;

@@ -27,6 +27,8 @@ pub(crate) struct Plan {
     store: String,
     rules: String,
     timeouts: Vec<(String, String)>,
+    /// Further lines, each for its section.
+    settings: Vec<(String, String)>,
 }
 
 impl Plan {
@@ -40,6 +42,7 @@ impl Plan {
             store: "sqlite:warren.db".to_owned(),
             rules: "function route(request)\n  return nil\nend\n".to_owned(),
             timeouts: Vec::new(),
+            settings: Vec::new(),
         }
     }
 
@@ -57,6 +60,17 @@ impl Plan {
     pub(crate) fn timeout(mut self, name: &str, value: &str) -> Self {
         self.timeouts.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// With this line in `[section]`, which is `health`, `limits` or `queries`.
+    pub(crate) fn setting(mut self, section: &str, line: &str) -> Self {
+        self.settings.push((section.to_owned(), line.to_owned()));
+        self
+    }
+
+    fn lines_of(&self, section: &str) -> String {
+        let lines = self.settings.iter().filter(|(of, _)| of == section);
+        lines.fold(String::new(), |text, (_, line)| text + line + "\n")
     }
 
     /// Without the cluster of that name.
@@ -87,8 +101,13 @@ impl Plan {
         let mut text = format!(
             "[listen]\nclient = \"{client}\"\nadmin = \"{admin}\"\n\n[store]\nurl = \"{}\"\n\n\
              [state]\nfolder = \"state\"\n\n[rules]\nfile = \"route.lua\"\n\
-             default_group = \"{}\"\n\n[health]\n{HEALTH}\n[timeouts]\n",
-            self.store, self.clusters[0][1]
+             default_group = \"{}\"\n\n[limits]\n{}\n[queries]\n{}\n[health]\n{HEALTH}{}\n\
+             [timeouts]\n",
+            self.store,
+            self.clusters[0][1],
+            self.lines_of("limits"),
+            self.lines_of("queries"),
+            self.lines_of("health"),
         );
         for (name, value) in &self.timeouts {
             writeln!(text, "{name} = \"{value}\"").unwrap();
@@ -279,6 +298,11 @@ impl Gateway {
         eventually("all clusters are ready", || {
             self.clusters().iter().all(|cluster| cluster["health"] == "ready").then_some(())
         });
+    }
+
+    /// Whether it holds that cluster for ready.
+    pub(crate) fn is_ready(&self, name: &str) -> bool {
+        self.cluster(name).is_some_and(|cluster| cluster["health"] == "ready")
     }
 
     /// All that it logged.

@@ -1,0 +1,109 @@
+//! Where a request goes that streams: to the owner of its query, or, about no query, to a cluster
+//! that takes new ones. A query that was moved is found under its old id; one whose coordinator is
+//! lost is answered here.
+
+use std::sync::Arc;
+
+use http::Method;
+use http::uri::{PathAndQuery, Uri};
+use pingora_proxy::Session;
+
+use crate::classify::RequestKind;
+use crate::cluster::Cluster;
+use crate::cluster::live::{LiveQuery, Moved};
+use crate::gateway::Gateway;
+use crate::ids::QueryId;
+use crate::listener::Client;
+use crate::proxy::context::{Context, Stage, Streaming};
+use crate::proxy::follow::{self, Found};
+use crate::proxy::rescue::OwnAnswer;
+use crate::sticky::Known;
+use crate::time;
+
+/// Decides where a request goes; an answer ends it here.
+pub async fn direct(
+    gateway: &Gateway,
+    session: &mut Session,
+    ctx: &mut Context,
+    client: &Client,
+) -> Result<(), OwnAnswer> {
+    let give_up = time::now() + ctx.fleet.config.timeouts.page_hold;
+    let streaming = if let Some(id) = ctx.facts.query_id.clone() {
+        let found = follow::find(gateway, session.req_header(), ctx, client, &id).await;
+        let (cluster, query) = match found {
+            Found::Owner(cluster, query) => owner(gateway, session, ctx, cluster, query)?,
+            Found::Own(answer) => return Err(answer),
+        };
+        let id = query.as_ref().map_or(id, |query| query.id().clone());
+        if let Some(answer) = lost(gateway, ctx, client, &cluster, &id) {
+            return Err(answer);
+        }
+        Streaming { query, ..Streaming::to(cluster, Some(id), give_up) }
+    } else {
+        let cluster = ctx.fleet.any_ready().ok_or_else(OwnAnswer::no_cluster)?;
+        Streaming::to(cluster.clone(), None, give_up)
+    };
+    if let (Some(RequestKind::Page(_)), Some(query)) = (&ctx.kind, &streaming.query)
+        && query.asked(time::now())
+    {
+        streaming.cluster.ledger().begin(query.id());
+    }
+    ctx.facts.cluster = Some(streaming.cluster.clone());
+    ctx.stage = Stage::Streaming(Box::new(streaming));
+    Ok(())
+}
+
+/// The owner of a query, or of the one that took its place: then the request is about that one.
+fn owner(
+    gateway: &Gateway,
+    session: &mut Session,
+    ctx: &Context,
+    cluster: Arc<Cluster>,
+    query: Option<Arc<LiveQuery>>,
+) -> Result<(Arc<Cluster>, Option<Arc<LiveQuery>>), OwnAnswer> {
+    let Some(old) = query else { return Ok((cluster, None)) };
+    let Some(Moved { query: new, answer }) = old.moved() else { return Ok((cluster, Some(old))) };
+    if matches!(ctx.kind, Some(RequestKind::Page(_))) {
+        // The client did not get the answer that told it of the other one.
+        return Err(OwnAnswer::again(answer));
+    }
+    let path = match &ctx.kind {
+        // What is behind the id there is of no use at another cluster.
+        Some(RequestKind::Cancel(_)) => format!("/v1/query/{}", new.id()),
+        _ => {
+            let target = session.req_header().uri.path_and_query().map_or("", PathAndQuery::as_str);
+            target.replace(old.id().as_str(), new.id().as_str())
+        }
+    };
+    let uri: Uri = path.parse().map_err(|_| OwnAnswer::owner_away(old.id()))?;
+    session.req_header_mut().set_uri(uri);
+    match gateway.sticky.known(new.id()) {
+        Known::Owned { cluster, .. } => Ok((cluster, Some(new.clone()))),
+        Known::Among(_) | Known::Unknown => Err(OwnAnswer::owner_away(new.id())),
+    }
+}
+
+/// The answer about a query whose coordinator is lost.
+fn lost(
+    gateway: &Gateway,
+    ctx: &Context,
+    client: &Client,
+    cluster: &Arc<Cluster>,
+    id: &QueryId,
+) -> Option<OwnAnswer> {
+    let waits = match &ctx.kind {
+        Some(RequestKind::Page(_)) => false,
+        Some(RequestKind::Cancel(_)) => true,
+        _ => return None,
+    };
+    let lost = gateway.sticky.lost(cluster, id, ctx.fleet.config.health.lost_after)?;
+    if waits {
+        return Some(OwnAnswer::cancelled());
+    }
+    Some(OwnAnswer::query_lost(id, &client.origin.to_string(), cluster.name().as_str(), lost))
+}
+
+/// Whether a request asks for a page with its rows.
+pub fn reads_page(session: &Session, ctx: &Context) -> bool {
+    matches!(ctx.kind, Some(RequestKind::Page(_))) && session.req_header().method == Method::GET
+}
