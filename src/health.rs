@@ -8,4 +8,5 @@ pub mod ask;
 pub mod poll;
 pub mod probe;
 pub mod resolve;
+pub mod statement;
 pub mod verdict;

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use pingora::http::RequestHeader;
 use serde::de::DeserializeOwned;
+use thiserror::Error;
 
 use crate::cluster::Cluster;
 use crate::config::Timeouts;
@@ -27,6 +28,22 @@ pub struct Asker {
     pub cluster: Arc<Cluster>,
     /// Connections of the control side.
     pub upstream: Arc<Upstream>,
+}
+
+/// Why a question had no answer.
+#[derive(Debug, Error)]
+pub enum AskError {
+    /// It was answered with another status than 200.
+    #[error("{path} answered {status}")]
+    Status {
+        /// What was asked.
+        path: String,
+        /// The status.
+        status: u16,
+    },
+    /// Anything else, in words.
+    #[error("{0}")]
+    Failed(String),
 }
 
 /// One question.
@@ -79,14 +96,14 @@ impl Asker {
         &self,
         question: Question<'_>,
         timeouts: &Timeouts,
-    ) -> Result<T, String> {
+    ) -> Result<T, AskError> {
         let path = question.path.split('?').next().unwrap_or_default().to_owned();
-        let (status, body) = self.ask(question, timeouts).await?;
+        let (status, body) = self.ask(question, timeouts).await.map_err(AskError::Failed)?;
         if status != 200 {
-            return Err(format!("{path} answered {status}"));
+            return Err(AskError::Status { path, status });
         }
         serde_json::from_slice(&body)
-            .map_err(|error| format!("{path} answered no such JSON: {error}"))
+            .map_err(|error| AskError::Failed(format!("{path} answered no such JSON: {error}")))
     }
 
     fn header(&self, question: &Question<'_>) -> pingora::Result<RequestHeader> {

@@ -1,4 +1,4 @@
-//! Polls what a cluster carries, without running a statement there.
+//! Polls what a cluster carries, without running a statement there if it shows its list.
 //!
 //! The lists of the states are asked for in the order in which a query passes through them. As a
 //! query only moves forwards, one that lives through the poll is seen at least once; the whole list
@@ -11,9 +11,11 @@ use serde::Deserialize;
 use tracing::{info, warn};
 
 use crate::cluster::load::{Listed, Stage};
+use crate::config::Config;
 use crate::gateway::Gateway;
-use crate::health::ask::{Asker, Question, SOURCE};
+use crate::health::ask::{AskError, Asker, Question, SOURCE};
 use crate::health::probe::jittered;
+use crate::health::statement::{self, Ran};
 use crate::history::record::EndCause;
 use crate::ids::QueryId;
 use crate::time::{self, Instant};
@@ -29,6 +31,16 @@ const STATES: [&str; 7] = [
     "FINISHING",
 ];
 
+/// The same by SQL, where the list itself is not shown.
+const QUERIES: &str = "SELECT query_id, state, source FROM system.runtime.queries \
+     WHERE state NOT IN ('FINISHED', 'FAILED')";
+
+/// Between two of these statements: each is a query itself.
+const STATEMENT_PERIOD: Duration = Duration::from_secs(10);
+
+/// How long a refused list is not asked for: credentials may have been mended.
+const REFUSED_FOR: Duration = Duration::from_secs(60);
+
 /// A list older than this many periods is not believed any more.
 const STALE: u32 = 5;
 
@@ -39,11 +51,14 @@ const CLIENT_GRACE: Duration = Duration::from_secs(60);
 pub async fn watch(gateway: Arc<Gateway>, asker: Asker) {
     let mut last_good: Option<Instant> = None;
     let mut told = false;
+    let mut ways = Ways::default();
     loop {
         let config = gateway.registry.fleet().config.clone();
         let began = time::now();
-        match list(&asker, &gateway).await {
-            Ok(list) => {
+        match list(&asker, &config, &mut ways).await {
+            Ok(None) => {}
+            Ok(Some(list)) => {
+                gateway.metrics.probe(asker.cluster.name().as_str(), "load", "good");
                 last_good = Some(began);
                 if std::mem::take(&mut told) {
                     info!(cluster = %asker.cluster.name(), "its queries can be listed again");
@@ -55,8 +70,12 @@ pub async fn watch(gateway: Arc<Gateway>, asker: Asker) {
             }
             Err(why) => {
                 gateway.metrics.probe(asker.cluster.name().as_str(), "load", "failed");
-                let stale = last_good
-                    .is_none_or(|good| good + config.health.load_period * STALE < time::now());
+                let period = if ways.refused.is_some() {
+                    STATEMENT_PERIOD
+                } else {
+                    config.health.load_period
+                };
+                let stale = last_good.is_none_or(|good| good + period * STALE < time::now());
                 if stale && !told {
                     told = true;
                     warn!(cluster = %asker.cluster.name(), why, "its queries cannot be listed");
@@ -90,6 +109,15 @@ pub async fn watch(gateway: Arc<Gateway>, asker: Asker) {
     }
 }
 
+/// How a cluster tells what it carries, as far as that was found out.
+#[derive(Debug, Default)]
+struct Ways {
+    /// Until when it is not asked for its list, which it did not show to the probe user.
+    refused: Option<Instant>,
+    /// When a statement may ask next.
+    next_statement: Option<Instant>,
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct QueryInfo {
@@ -103,8 +131,40 @@ struct Session {
     source: Option<String>,
 }
 
-async fn list(asker: &Asker, gateway: &Gateway) -> Result<Vec<Listed>, String> {
-    let config = gateway.registry.fleet().config.clone();
+/// What the coordinator carries, asked for in the cheapest way that it allows.
+///
+/// `Ok(None)`: the way that is left runs a statement, and it is too early for the next one.
+async fn list(
+    asker: &Asker,
+    config: &Config,
+    ways: &mut Ways,
+) -> Result<Option<Vec<Listed>>, String> {
+    let now = time::now();
+    if ways.refused.is_none_or(|until| until <= now) {
+        match by_state(asker, config).await {
+            Err(AskError::Status { status: 401 | 403 | 404, .. }) => {
+                if ways.refused.replace(now + REFUSED_FOR).is_none() {
+                    info!(
+                        cluster = %asker.cluster.name(),
+                        "it does not show its list of queries; a statement asks for them"
+                    );
+                }
+            }
+            listed => {
+                ways.refused = None;
+                return listed.map(Some).map_err(|error| error.to_string());
+            }
+        }
+    }
+    if ways.next_statement.is_some_and(|next| now < next) {
+        return Ok(None);
+    }
+    ways.next_statement = Some(now + jittered(STATEMENT_PERIOD.max(config.health.load_period)));
+    by_statement(asker, config).await.map(Some)
+}
+
+/// The list of each state.
+async fn by_state(asker: &Asker, config: &Config) -> Result<Vec<Listed>, AskError> {
     let mut listed = Vec::new();
     for state in STATES {
         let path = format!("/v1/query?state={state}");
@@ -119,6 +179,21 @@ async fn list(asker: &Asker, gateway: &Gateway) -> Result<Vec<Listed>, String> {
             Some(Listed { id: QueryId::parse(&info.query_id).ok()?, stage })
         }));
     }
-    gateway.metrics.probe(asker.cluster.name().as_str(), "load", "good");
     Ok(listed)
+}
+
+/// The same by SQL.
+async fn by_statement(asker: &Asker, config: &Config) -> Result<Vec<Listed>, String> {
+    let Ran::Done { rows, .. } = statement::run(asker, config, QUERIES).await? else {
+        return Err("the statement that lists queries waits".to_owned());
+    };
+    let listed = rows.iter().filter_map(|row| {
+        let [id, state, source] = row.as_slice() else { return None };
+        if source == SOURCE {
+            return None;
+        }
+        let stage = Stage::of(state.as_str()?);
+        Some(Listed { id: QueryId::parse(id.as_str()?).ok()?, stage })
+    });
+    Ok(listed.collect())
 }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use warren::time;
-use warren_stub::{RequestKind, RequestRecord, Stub, StubOptions};
+use warren_stub::client::Client;
+use warren_stub::{Fault, FaultRule, RequestKind, RequestRecord, Stub, StubOptions};
 
 use crate::support::clients::{Load, Query};
 use crate::support::gateway::Plan;
@@ -109,4 +110,19 @@ fn a_submit_for_which_there_is_no_cluster_ends_in_words() {
     assert!(message.contains("'bi'"), "{message}");
     assert_eq!(answer.next(), None);
     assert!(took >= Duration::from_millis(900) && took < Duration::from_secs(5), "{took:?}");
+}
+
+#[test]
+fn a_cluster_that_does_not_show_its_list_is_asked_by_a_statement() {
+    let blue = Stub::start(StubOptions::default());
+    let refused = Fault::Status { code: 403, retry_after: None };
+    blue.fault(FaultRule::every(RequestKind::QueryList, refused));
+    let mut query =
+        Query::submit(&Client::new(blue.addr()), "SELECT n /* stub: run=1h */").unwrap();
+    query.page(&Client::new(blue.addr())).unwrap();
+    let gateway = Plan::of(&[("blue", "bi", &blue)]).start_ready();
+    let running = || gateway.cluster("blue").unwrap()["running"].as_u64();
+    assert_eq!(eventually("its load is known", running), 1);
+    let log = gateway.log();
+    assert!(log.contains("does not show its list of queries"), "{log}");
 }

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::support::coordinator::{self, SOON, USER};
 use crate::support::gateway::Gateway;
+use crate::support::mariadb::Server;
 use crate::support::surroundings::{blue, file, green};
 use crate::support::wire;
 
@@ -167,19 +168,36 @@ const SLOW: &str = "CREATE TABLE IF NOT EXISTS blackhole.default.slow (x bigint)
      (split_count = 1, pages_per_split = 20, rows_per_page = 10, field_length = 8, \
      page_processing_delay = '1s')";
 
-#[expect(clippy::print_stdout, reason = "the figure is part of the report")]
 #[tokio::test(flavor = "multi_thread")]
 async fn live_queries_go_on_after_a_kill_that_forgets_everything() {
+    let gateway = Gateway::start(&[("blue", &blue()), ("green", &green())]).await;
+    live_queries_go_on(gateway, || ()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn live_queries_go_on_after_a_kill_with_the_database_stopped() {
+    let started = tokio::task::spawn_blocking(Server::start).await;
+    let mut database = started.expect("a MariaDB of this test's own");
+    let clusters = [("blue", blue()), ("green", green())];
+    let clusters = clusters.each_ref().map(|(name, address)| (*name, address.as_str()));
+    let mut gateway = Gateway::start_with_store(&database.url(), &clusters);
+    gateway.wait_until_ready().await;
+    live_queries_go_on(gateway, || database.kill()).await;
+}
+
+/// A hundred queries begin, `fall` happens and Warren is killed and started without what it knew.
+#[expect(clippy::print_stdout, reason = "the figure is part of the report")]
+async fn live_queries_go_on(mut gateway: Gateway, fall: impl FnOnce()) {
     for address in [blue(), green()] {
         coordinator::run(&address, SLOW).await;
     }
-    let mut gateway = Gateway::start(&[("blue", &blue()), ("green", &green())]).await;
     let client = gateway.client().to_owned();
     let mut live = Vec::new();
     for _ in 0..100 {
         let posted = post(&client, "survivor", "SELECT * FROM blackhole.default.slow").await;
         live.push(next(&client, &posted).await.expect("a page"));
     }
+    fall();
     gateway.kill_and_start_empty();
     gateway.wait_until_ready().await;
 

@@ -78,7 +78,7 @@ pub(crate) enum Statement {
     One,
     /// Counts `system.runtime.nodes`.
     Workers,
-    /// Lists `system.runtime.queries`.
+    /// Lists `system.runtime.queries`: id, state, source.
     Queries,
     /// Returns no rows and tells the client something in answer headers.
     Session(Vec<(&'static str, String)>),

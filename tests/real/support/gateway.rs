@@ -2,7 +2,7 @@
 //! value; if the test is failing, the end of its log is shown.
 
 use std::fs::File;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -34,10 +34,16 @@ impl Gateway {
 
     /// Starts Warren and waits for nothing.
     pub(crate) fn start_at_once(clusters: &[(&str, &str)]) -> Self {
+        Self::start_with_store("sqlite:warren.db", clusters)
+    }
+
+    /// Starts Warren with this store and waits for nothing.
+    pub(crate) fn start_with_store(store: &str, clusters: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let (client, admin) = (free_address(), free_address());
+        let (client, admin) = (free_address().to_string(), free_address().to_string());
         let file = folder.path().join("warren.toml");
-        std::fs::write(&file, settings(&client, &admin, clusters)).expect("a writable folder");
+        let text = settings(&client, &admin, store, clusters);
+        std::fs::write(&file, text).expect("a writable folder");
         let rules = "function route(request)\n  return \"bi\"\nend\n";
         std::fs::write(folder.path().join("route.lua"), rules).expect("a writable folder");
         let process = spawn(&folder);
@@ -146,10 +152,10 @@ async fn health_of_clusters(admin: &str) -> Vec<String> {
     clusters.iter().map(|cluster| cluster["health"].as_str().unwrap_or_default().into()).collect()
 }
 
-fn settings(client: &str, admin: &str, clusters: &[(&str, &str)]) -> String {
+fn settings(client: &str, admin: &str, store: &str, clusters: &[(&str, &str)]) -> String {
     let head = format!(
         "[listen]\nclient = \"{client}\"\nadmin = \"{admin}\"\n\n\
-         [store]\nurl = \"sqlite:warren.db\"\n\n\
+         [store]\nurl = \"{store}\"\n\n\
          [state]\nfolder = \"state\"\n\n\
          [rules]\nfile = \"route.lua\"\ndefault_group = \"bi\"\n\n\
          [[groups]]\nname = \"bi\"\n"
@@ -161,7 +167,7 @@ fn settings(client: &str, admin: &str, clusters: &[(&str, &str)]) -> String {
 }
 
 /// An address that is free now; the kernel does not soon give the same port again.
-fn free_address() -> String {
+pub(crate) fn free_address() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("a bound address").to_string()
+    listener.local_addr().expect("a bound address")
 }

@@ -117,7 +117,7 @@ impl Coordinator {
                 .queries
                 .values()
                 .filter(live)
-                .map(|query| json!([query.id, query.life.state()]))
+                .map(|query| json!([query.id, query.life.state(), query.posted.source]))
                 .collect(),
             Statement::Session(_) | Statement::Begin | Statement::End | Statement::Kill(_) => {
                 vec![json!([true])]
