@@ -41,6 +41,8 @@ pub struct Config {
     pub admin: Admin,
     /// `[store]`.
     pub store: StoreUrl,
+    /// `[store] keep_history`: how long the store keeps the history of queries. Default: 30 days.
+    pub keep_history: Duration,
     /// `[state] folder`: journal, last known intents, id of this gateway. Absolute.
     pub state_folder: PathBuf,
     /// `[rules]`.

@@ -5,6 +5,7 @@
 
 pub mod intents;
 pub mod reload;
+pub mod retention;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -46,6 +47,7 @@ pub fn start(gateway: &Arc<Gateway>, start: Start, stopped: &watch::Receiver<boo
     until_stopped("reload", Box::pin(reload::watch(gateway.clone())));
     until_stopped("sweep", Box::pin(sweep(gateway.clone())));
     until_stopped("retired", Box::pin(forget_retired(gateway.clone())));
+    until_stopped("retention", Box::pin(retention::keep(gateway.clone())));
     until_stopped("recall", Box::pin(recall(gateway.clone())));
     until_stopped("rules", Box::pin(gateway.rules.clone().watch()));
 }

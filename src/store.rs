@@ -7,11 +7,13 @@
 mod columns;
 mod effect;
 pub mod last_known;
+pub mod lease;
 mod mysql;
 mod place;
 mod sqlite;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -21,6 +23,7 @@ use crate::config::StoreUrl;
 use crate::history::fit::{LABEL_BYTES, LINE_BYTES, cut};
 use crate::history::record::{Recorded, Sighting};
 use crate::ids::{ClusterName, QueryId};
+use lease::Fence;
 
 /// Why a store did not do what it was asked.
 #[derive(Debug, Error)]
@@ -204,6 +207,22 @@ pub trait Store: Send + Sync {
     async fn seed_intents(&self, seeds: Vec<IntentChange>) -> Result<(), StoreError>;
     /// The newest rows of the query history, by the time in their ids; at most 10,000.
     async fn history(&self, limit: u32) -> Result<Vec<HistoryRow>, StoreError>;
+    /// Takes the lease `name` for `holder`, or holds it on, for `term`; `None`: another one holds it.
+    /// The time is that of the store, so gateways whose clocks differ agree.
+    async fn lease(
+        &self,
+        name: &str,
+        holder: &str,
+        term: Duration,
+    ) -> Result<Option<Fence>, StoreError>;
+    /// Deletes at most `limit` rows of the history whose ids come before `oldest`, as long as `fence`
+    /// holds; tells how many.
+    async fn forget_history(
+        &self,
+        fence: &Fence,
+        oldest: &str,
+        limit: u32,
+    ) -> Result<u64, StoreError>;
     /// Where the store is, without credentials, for logs.
     fn place(&self) -> &str;
 }

@@ -66,7 +66,9 @@ fn resolve(root: &Section<'_>, file: PathBuf) -> Option<Config> {
     let listen = listen(&root.section("listen", "listen"));
     let admin = root.section("admin", "admin");
     let admin = super::Admin { token: secret::read(&admin, "token") };
-    let store = store(&root.section("store", "store"));
+    let store_section = root.section("store", "store");
+    let store = store(&store_section);
+    let keep_history = store_section.duration("keep_history", HOUR..=876_600 * HOUR);
     let state_folder = root.section("state", "state").path("folder");
     let groups = clusters::groups(root);
     let rules = rules(&root.section("rules", "rules"), &groups);
@@ -82,6 +84,7 @@ fn resolve(root: &Section<'_>, file: PathBuf) -> Option<Config> {
         listen: listen?,
         admin,
         store: store?,
+        keep_history,
         state_folder: state_folder?,
         rules: rules?,
         paths,

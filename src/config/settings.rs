@@ -67,6 +67,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("listen.work_stealing", Value("false"), "true, false", Restart, "whether workers take tasks from each other"),
     setting("admin.token", Nothing, "secret", Restart, "what a caller of the operators' API carries as `Authorization: Bearer …`"),
     setting("store.url", Value("sqlite:warren.db"), "URL or secret", Restart, "`sqlite:FILE` for one gateway, `mysql://user:password@host:3306/database` for more"),
+    setting("store.keep_history", Value("30d"), "time", Reload, "how long the history of queries is kept"),
     setting("state.folder", Value("warren-state"), "path", Restart, "journal, last known intents, id of this gateway"),
     setting("rules.file", Value("lua/route.lua"), "path", Reload, "the routing rules"),
     setting("rules.default_group", Required, "name", Reload, "where a query goes that no rule names"),

@@ -10,6 +10,7 @@ use super::*;
 use crate::history::record::{Event, Sighting};
 use crate::history::{self, History};
 use crate::ids::{ClusterName, CoordinatorId, QueryId};
+use crate::store::lease::Fence;
 use crate::store::{HistoryRow, IntentChange, IntentRow, Intents};
 
 /// A store that keeps what it is given, is away when told, and refuses some events for ever.
@@ -75,6 +76,12 @@ impl Store for Obedient {
         Err(away())
     }
     async fn history(&self, _: u32) -> Result<Vec<HistoryRow>, StoreError> {
+        Err(away())
+    }
+    async fn lease(&self, _: &str, _: &str, _: Duration) -> Result<Option<Fence>, StoreError> {
+        Err(away())
+    }
+    async fn forget_history(&self, _: &Fence, _: &str, _: u32) -> Result<u64, StoreError> {
         Err(away())
     }
     fn place(&self) -> &'static str {

@@ -19,6 +19,7 @@ use rand::Rng;
 use crate::history::record::{Recorded, Sighting};
 use crate::ids::{ClusterName, QueryId};
 use crate::store::effect::Effect;
+use crate::store::lease::Fence;
 use crate::store::{
     HISTORY_MAX, HistoryRow, IntentChange, IntentRow, Intents, Store, StoreError, cluster_of,
 };
@@ -168,6 +169,34 @@ impl Store for MysqlStore {
         let limit = limit.min(HISTORY_MAX);
         let work = async move |pool: Pool| rows::history(&mut connect(&pool).await?, limit).await;
         self.run(READ, work).await
+    }
+
+    async fn lease(
+        &self,
+        name: &str,
+        holder: &str,
+        term: Duration,
+    ) -> Result<Option<Fence>, StoreError> {
+        let asked = Arc::new((name.to_owned(), holder.to_owned(), term));
+        let once = async |pool: Pool, asked: Arc<(String, String, Duration)>| {
+            rows::lease(&mut connect(&pool).await?, &asked.0, &asked.1, asked.2).await
+        };
+        let work = move |pool: Pool| retrying(move || once(pool.clone(), Arc::clone(&asked)));
+        self.run(CHANGE, work).await
+    }
+
+    async fn forget_history(
+        &self,
+        fence: &Fence,
+        oldest: &str,
+        limit: u32,
+    ) -> Result<u64, StoreError> {
+        let told = Arc::new((fence.clone(), oldest.to_owned(), limit));
+        let once = async |pool: Pool, told: Arc<(Fence, String, u32)>| {
+            rows::forget_history(&mut connect(&pool).await?, &told.0, &told.1, told.2).await
+        };
+        let work = move |pool: Pool| retrying(move || once(pool.clone(), Arc::clone(&told)));
+        self.run(APPLY, work).await
     }
 
     fn place(&self) -> &str {

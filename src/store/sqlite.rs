@@ -17,9 +17,11 @@ use rusqlite::{Connection, ErrorCode};
 use crate::history::record::{Recorded, Sighting};
 use crate::ids::{ClusterName, QueryId};
 use crate::store::effect::Effect;
+use crate::store::lease::Fence;
 use crate::store::{
     HISTORY_MAX, HistoryRow, IntentChange, IntentRow, Intents, Store, StoreError, cluster_of,
 };
+use crate::time;
 use open::{OpenError, Opened};
 use worker::{Failure, Worker};
 
@@ -120,6 +122,28 @@ impl Store for SqliteStore {
 
     async fn history(&self, limit: u32) -> Result<Vec<HistoryRow>, StoreError> {
         self.read(move |connection| rows::history(connection, limit.min(HISTORY_MAX))).await
+    }
+
+    async fn lease(
+        &self,
+        name: &str,
+        holder: &str,
+        term: Duration,
+    ) -> Result<Option<Fence>, StoreError> {
+        let (name, holder) = (name.to_owned(), holder.to_owned());
+        let now_ms = time::unix_ms();
+        self.write(move |connection| rows::lease(connection, (&name, &holder), (now_ms, term)))
+            .await
+    }
+
+    async fn forget_history(
+        &self,
+        fence: &Fence,
+        oldest: &str,
+        limit: u32,
+    ) -> Result<u64, StoreError> {
+        let (fence, oldest) = (fence.clone(), oldest.to_owned());
+        self.write(move |connection| rows::forget_history(connection, &fence, &oldest, limit)).await
     }
 
     fn place(&self) -> &str {

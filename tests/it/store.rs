@@ -48,4 +48,6 @@ contract!(
     batches_that_cross_each_other_all_arrive,
     intents_that_are_set_at_once_all_count,
     a_caller_that_gives_up_harms_nobody,
+    a_lease_has_one_holder_and_its_number_guards_what_is_done,
+    many_who_want_a_lease_at_once_leave_it_to_one,
 );

@@ -4,6 +4,8 @@
 //! their keys, then reads them, merges, and writes them; two gateways that still lock each other
 //! out are told so by the server, and `mysql` tries again.
 
+use std::time::Duration;
+
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, IsolationLevel, Params, Row, Transaction, TxOpts, Value};
 
@@ -11,6 +13,7 @@ use crate::history::record::Sighting;
 use crate::ids::{BadName, ClusterName, CoordinatorId, QueryId};
 use crate::store::columns::{Field, NAMES, fields_of, row_of};
 use crate::store::effect::{Effect, QueryRow};
+use crate::store::lease::{self, Fence, LeaseRow};
 use crate::store::mysql::contact::Failure;
 use crate::store::{HistoryRow, Intent, IntentChange, IntentRow, Intents, UnknownIntent};
 
@@ -214,6 +217,52 @@ pub(super) async fn seed_intents(conn: &mut Conn, seeds: &[IntentChange]) -> Res
         }
     }
     Ok(tx.commit().await?)
+}
+
+pub(super) async fn lease(
+    conn: &mut Conn,
+    name: &str,
+    holder: &str,
+    term: Duration,
+) -> Result<Option<Fence>, Failure> {
+    let mut options = TxOpts::new();
+    options.with_isolation_level(IsolationLevel::ReadCommitted);
+    let mut tx = conn.start_transaction(options).await?;
+    let now: Option<u64> =
+        tx.query_first("SELECT CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS UNSIGNED)").await?;
+    let now = now.ok_or_else(|| Failure::Damaged("the server tells no time".to_owned()))?;
+    // Whoever made the row first holds it until its transaction ends; the others wait here.
+    let made = "INSERT IGNORE INTO leases (name, holder, number, until_ms) VALUES (?, ?, 0, 0)";
+    tx.exec_drop(made, (name, "")).await?;
+    let select = "SELECT holder, number, until_ms FROM leases WHERE name = ? FOR UPDATE";
+    let known: Option<(String, u64, u64)> = tx.exec_first(select, (name,)).await?;
+    let known = known.map(|(holder, number, until_ms)| LeaseRow { holder, number, until_ms });
+    let Some(row) = lease::taken(known, holder, now, term) else {
+        return Ok(tx.rollback().await.map(|()| None)?);
+    };
+    tx.exec_drop(
+        "UPDATE leases SET holder = ?, number = ?, until_ms = ? WHERE name = ?",
+        (&row.holder, row.number, row.until_ms, name),
+    )
+    .await?;
+    tx.commit().await?;
+    Ok(Some(Fence { name: name.to_owned(), number: row.number }))
+}
+
+pub(super) async fn forget_history(
+    conn: &mut Conn,
+    fence: &Fence,
+    oldest: &str,
+    limit: u32,
+) -> Result<u64, Failure> {
+    conn.exec_drop(
+        "DELETE FROM query_routes WHERE query_id < ?
+         AND EXISTS (SELECT 1 FROM leases WHERE name = ? AND number = ?)
+         ORDER BY query_id LIMIT ?",
+        (oldest, &fence.name, fence.number, limit),
+    )
+    .await?;
+    Ok(conn.affected_rows())
 }
 
 async fn put_intent(

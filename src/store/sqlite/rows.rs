@@ -1,6 +1,7 @@
 //! SQLite's statements, each a plain function on a connection.
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use rusqlite::{
@@ -12,6 +13,7 @@ use crate::history::record::Sighting;
 use crate::ids::{ClusterName, CoordinatorId};
 use crate::store::columns::{Field, NAMES, fields_of, row_of};
 use crate::store::effect::{Effect, QueryRow};
+use crate::store::lease::{self, Fence, LeaseRow};
 use crate::store::{HistoryRow, Intent, IntentChange, IntentRow, Intents};
 
 static SELECT_QUERY: LazyLock<String> =
@@ -188,6 +190,44 @@ pub(super) fn seed_intents(
         }
     }
     tx.commit()
+}
+
+pub(super) fn lease(
+    connection: &mut Connection,
+    (name, holder): (&str, &str),
+    (now_ms, term): (u64, Duration),
+) -> rusqlite::Result<Option<Fence>> {
+    let tx = write(connection)?;
+    let known = tx
+        .prepare_cached("SELECT holder, number, until_ms FROM leases WHERE name = ?1")?
+        .query_row([name], |row| {
+            let (number, until_ms) = (unsigned(row.get(1)?), unsigned(row.get(2)?));
+            Ok(LeaseRow { holder: row.get(0)?, number, until_ms })
+        })
+        .optional()?;
+    let Some(row) = lease::taken(known, holder, now_ms, term) else { return Ok(None) };
+    tx.prepare_cached(
+        "INSERT OR REPLACE INTO leases (name, holder, number, until_ms) VALUES (?1, ?2, ?3, ?4)",
+    )?
+    .execute(params![name, row.holder, signed(row.number), signed(row.until_ms)])?;
+    tx.commit()?;
+    Ok(Some(Fence { name: name.to_owned(), number: row.number }))
+}
+
+pub(super) fn forget_history(
+    connection: &Connection,
+    fence: &Fence,
+    oldest: &str,
+    limit: u32,
+) -> rusqlite::Result<u64> {
+    let gone = connection
+        .prepare_cached(
+            "DELETE FROM query_routes WHERE query_id IN
+               (SELECT query_id FROM query_routes WHERE query_id < ?1 ORDER BY query_id LIMIT ?2)
+             AND EXISTS (SELECT 1 FROM leases WHERE name = ?3 AND number = ?4)",
+        )?
+        .execute(params![oldest, limit, fence.name, signed(fence.number)])?;
+    Ok(u64::try_from(gone).unwrap_or(0))
 }
 
 fn put_intent(

@@ -382,3 +382,39 @@ pub(super) async fn a_caller_that_gives_up_harms_nobody(bed: &Bed) {
     store.apply("g1", &recorded([Event::Ended(ending(1, 9))])).await.unwrap();
     assert_eq!(store.history(10).await.unwrap().last().unwrap().ended_ms, Some(9));
 }
+
+pub(super) async fn a_lease_has_one_holder_and_its_number_guards_what_is_done(bed: &Bed) {
+    let store = bed.open();
+    let (long, short) = (Duration::from_secs(60), Duration::from_millis(200));
+    let first = store.lease("x", "g1", short).await.unwrap().expect("nobody had it");
+    assert_eq!(store.lease("x", "g2", long).await.unwrap(), None, "it is taken");
+    assert!(store.lease("y", "g2", long).await.unwrap().is_some(), "another one is free");
+    let second = loop {
+        if let Some(fence) = store.lease("x", "g2", long).await.unwrap() {
+            break fence;
+        }
+    };
+    assert!(second.number > first.number, "{first:?} {second:?}");
+    assert_eq!(store.lease("x", "g2", long).await.unwrap(), Some(second.clone()), "held on");
+    assert_eq!(store.lease("x", "g1", long).await.unwrap(), None);
+
+    let events: Vec<Event> = (1..=5).map(|n| Event::Submitted(submission(n, 5))).collect();
+    store.apply("g1", &recorded(events)).await.unwrap();
+    let oldest = query(4).to_string();
+    assert_eq!(store.forget_history(&first, &oldest, 10).await.unwrap(), 0, "an old number");
+    assert_eq!(store.history(10).await.unwrap().len(), 5);
+    assert_eq!(store.forget_history(&second, &oldest, 2).await.unwrap(), 2);
+    assert_eq!(store.forget_history(&second, &oldest, 2).await.unwrap(), 1);
+    assert_eq!(store.forget_history(&second, &oldest, 2).await.unwrap(), 0);
+    assert_eq!(store.route(&query(3)).await.unwrap(), None);
+    assert!(store.route(&query(4)).await.unwrap().is_some());
+}
+
+pub(super) async fn many_who_want_a_lease_at_once_leave_it_to_one(bed: &Bed) {
+    let store = bed.open();
+    let names: Vec<String> = (0..12).map(|number| format!("g{number}")).collect();
+    let asked = names.iter().map(|name| store.lease("x", name, Duration::from_secs(60)));
+    let held = futures::future::join_all(asked).await;
+    let held: Vec<_> = held.into_iter().filter_map(Result::unwrap).collect();
+    assert_eq!(held.len(), 1, "{held:?}");
+}

@@ -1,0 +1,6 @@
+CREATE TABLE IF NOT EXISTS leases (
+    name     VARCHAR(64)     CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY,
+    holder   VARCHAR(64)     CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    number   BIGINT UNSIGNED NOT NULL,
+    until_ms BIGINT UNSIGNED NOT NULL
+) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
