@@ -15,4 +15,4 @@ USER 10001:10001
 WORKDIR /var/lib/warren
 EXPOSE 8080 8081
 ENTRYPOINT ["/usr/local/bin/warren"]
-CMD ["serve", "--config", "/etc/warren/warren.toml"]
+CMD ["supervise", "--config", "/etc/warren/warren.toml"]

@@ -12,52 +12,63 @@ pub mod problem;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post, put};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tracing::error;
 
 use crate::gateway::Gateway;
-use crate::health::verdict::Health;
-use crate::time::{self, Instant};
 use problem::Problem;
 
-/// A gateway that knows nothing of its clusters after this time is as ready as it gets.
-const PROBED_BY: Duration = Duration::from_secs(5);
+/// Connections of operators and scrapers that wait to be accepted.
+const BACKLOG: u32 = 128;
 
 /// What handlers share.
 #[derive(Clone)]
 struct Shared {
     gateway: Arc<Gateway>,
-    began: Instant,
     /// The address that is bound, whatever settings say later.
     bound: SocketAddr,
 }
 
-/// Binds the port and serves it until `stopped` says so.
-pub async fn start(
+/// Binds the port and serves it until `stopped` says so; if two processes of one supervisor may
+/// live `side_by_side`, only until this one hands over.
+pub fn start(
     gateway: Arc<Gateway>,
     mut stopped: watch::Receiver<bool>,
+    side_by_side: bool,
 ) -> Result<(), (SocketAddr, std::io::Error)> {
     let address = gateway.registry.fleet().config.listen.admin;
-    let listener = TcpListener::bind(address).await.map_err(|error| (address, error))?;
+    let listener = bind(address, side_by_side).map_err(|error| (address, error))?;
     let bound = listener.local_addr().map_err(|error| (address, error))?;
-    let router = router(Shared { gateway, began: time::now(), bound });
+    let in_flight = gateway.in_flight.clone();
+    let router = router(Shared { gateway, bound });
     tokio::spawn(async move {
         let until = async move {
-            let _stopped = stopped.wait_for(|stop| *stop).await;
+            tokio::select! {
+                _stopped = stopped.wait_for(|stop| *stop) => {}
+                () = in_flight.until_draining(), if side_by_side => {}
+            }
         };
         if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(until).await {
             error!(%error, "the operators' port has ended");
         }
     });
     Ok(())
+}
+
+fn bind(address: SocketAddr, side_by_side: bool) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    // Only then: without it, a second gateway that was started by mistake is told.
+    socket.set_reuseport(side_by_side)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 fn router(shared: Shared) -> Router {
@@ -80,19 +91,9 @@ fn router(shared: Shared) -> Router {
         .with_state(shared)
 }
 
-/// Ready: rules and clusters are loaded, every cluster was looked at, and no shutdown has begun.
-/// Neither the death of a cluster nor that of the store makes a gateway unready.
 async fn readyz(State(shared): State<Shared>) -> Result<&'static str, Problem> {
-    if shared.gateway.in_flight.is_draining() {
-        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "this gateway is ending"));
-    }
-    let fleet = shared.gateway.registry.fleet();
-    let unknown = fleet.clusters.iter().find(|c| c.verdict().health() == Health::Unknown);
-    match unknown {
-        Some(cluster) if time::now() < shared.began + PROBED_BY => Err(Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            format!("the cluster '{}' was not looked at yet", cluster.name()),
-        )),
-        _ => Ok("ready\n"),
+    match shared.gateway.not_ready_because() {
+        None => Ok("ready\n"),
+        Some(why) => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, why)),
     }
 }

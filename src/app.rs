@@ -1,20 +1,23 @@
 //! The wiring room, behind `warren serve`: settings become parts, parts start in order, and end in
 //! order.
 
+pub mod doors;
+mod ending;
+pub mod notify;
+
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use pingora::apps::HttpServerOptions;
 use pingora::listeners::{L4BufferSettings, ListenerConfig};
 use pingora::server::configuration::ServerConf;
-use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
-use pingora_proxy::ProxyServiceBuilder;
+use pingora::server::{RunArgs, Server};
+use pingora_proxy::http_proxy;
 use thiserror::Error;
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::cluster::registry::Registry;
 use crate::config::Config;
@@ -28,6 +31,8 @@ use crate::sticky::Sticky;
 use crate::store::{self, StoreError};
 use crate::telemetry::metrics::Metrics;
 use crate::{admin, control};
+use doors::{Accepting, Doors, Inherited};
+use ending::Ending;
 
 /// Read buffer of a client connection: 3,000 idle ones cost 53 KiB each with it, 98 KiB without.
 const READ_BUFFER: usize = 16 << 10;
@@ -40,6 +45,9 @@ const UPSTREAM_POOL: usize = 1024;
 
 /// How often one request may be connected again within `page_hold`.
 const CONNECTS: usize = 64;
+
+/// Between two looks whether this gateway is ready.
+const READY_LOOK: Duration = Duration::from_millis(20);
 
 /// What the store may take at the end, for what it was not told yet.
 const STORE_GRACE: Duration = Duration::from_secs(2);
@@ -64,7 +72,7 @@ pub enum AppError {
     Rules(#[source] RulesError),
     /// A port.
     #[error("listen on {0}")]
-    Listen(std::net::SocketAddr, #[source] std::io::Error),
+    Listen(SocketAddr, #[source] std::io::Error),
 }
 
 /// Serves until a signal ends it.
@@ -75,17 +83,42 @@ pub fn serve(config: Config) -> Result<(), AppError> {
         .enable_all()
         .build()
         .map_err(AppError::Runtime)?;
-    // Pingora binds when its runtime runs, and ends the process if it cannot; better to say so now.
-    probe_bind(config.listen.client)?;
+    let sockets = our_sockets(&config)?;
     let (stop, stopped) = watch::channel(false);
     let (gateway, history) = control.block_on(start(config, stopped, control.handle().clone()))?;
-    run_data_path(&gateway, &control, stop, history);
+    control.spawn(tell_when_ready(gateway.clone()));
+    run_data_path(&gateway, &control, (stop, history), sockets);
     control.shutdown_timeout(Duration::from_secs(1));
     Ok(())
 }
 
-fn probe_bind(address: std::net::SocketAddr) -> Result<(), AppError> {
-    std::net::TcpListener::bind(address).map(drop).map_err(|error| AppError::Listen(address, error))
+/// The inherited sockets that the settings ask for. What is not among them must be free to bind.
+fn our_sockets(config: &Config) -> Result<Vec<Inherited>, AppError> {
+    let wanted = config.listen.client;
+    let (ours, others): (Vec<_>, Vec<_>) =
+        doors::inherited(environment).into_iter().partition(|socket| socket.address == wanted);
+    for socket in others {
+        warn!(address = %socket.address, "no setting asks for this inherited socket; nobody accepts there");
+    }
+    if ours.is_empty() {
+        // Pingora binds when its runtime runs, and ends the process if it cannot; better to say so now.
+        let bound = std::net::TcpListener::bind(wanted);
+        bound.map(drop).map_err(|error| AppError::Listen(wanted, error))?;
+    }
+    Ok(ours)
+}
+
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Tells whoever waits for it that this process is ready.
+async fn tell_when_ready(gateway: Arc<Gateway>) {
+    while gateway.not_ready_because().is_some() {
+        tokio::time::sleep(READY_LOOK).await;
+    }
+    info!("ready");
+    notify::ready(environment);
 }
 
 async fn start(
@@ -96,9 +129,18 @@ async fn start(
     let config = Arc::new(config);
     std::fs::create_dir_all(&config.state_folder)
         .map_err(|error| AppError::StateFolder(config.state_folder.display().to_string(), error))?;
-    let store = store::open(&config.store).map_err(AppError::Store)?;
-    let history = history::start(&config.state_folder, config.limits.journal, store.clone())
+    let supervised = notify::is_supervised(environment);
+    // The supervisor keeps other gateways from both; its own processes share them for a while.
+    let open = if supervised { store::open_held } else { store::open };
+    let store = open(&config.store).map_err(AppError::Store)?;
+    let journal = config.limits.journal;
+    let (history, slot) = history::start_beside(&config.state_folder, supervised, journal, &store)
         .map_err(AppError::Journal)?;
+    if supervised {
+        let leftovers =
+            history::ship_leftovers(config.state_folder.clone(), slot, journal, store.clone());
+        handle.spawn(leftovers);
+    }
     let groups: Vec<_> = config.groups.iter().map(|group| group.name.clone()).collect();
     let rules = RuleBook::start(&config.rules, &groups).map_err(AppError::Rules)?;
     let metrics = Arc::new(Metrics::default());
@@ -121,8 +163,7 @@ async fn start(
         control: handle,
     });
     control::start(&gateway, intents, &stopped);
-    admin::start(gateway.clone(), stopped)
-        .await
+    admin::start(gateway.clone(), stopped, supervised)
         .map_err(|(at, error)| AppError::Listen(at, error))?;
     Ok((gateway, history))
 }
@@ -130,8 +171,8 @@ async fn start(
 fn run_data_path(
     gateway: &Arc<Gateway>,
     control: &Runtime,
-    stop: watch::Sender<bool>,
-    history: History,
+    (stop, history): (watch::Sender<bool>, History),
+    sockets: Vec<Inherited>,
 ) {
     let config = gateway.registry.fleet().config.clone();
     let conf = ServerConf {
@@ -149,60 +190,26 @@ fn run_data_path(
     options.h2c = true;
     options.keepalive_request_limit = Some(KEEPALIVE_REQUESTS);
     options.h2_idle_timeout = Some(Duration::from_secs(60));
-    let mut service =
-        ProxyServiceBuilder::new(&server.configuration, Service::new(gateway.clone()))
-            .name("clients")
-            .server_options(options)
-            .build();
+    let mut proxy = http_proxy(&server.configuration, Service::new(gateway.clone()));
+    proxy.server_options = Some(options);
+    let doors = Doors::new();
     let buffer = L4BufferSettings::default().read(READ_BUFFER);
-    service.add_listener(ListenerConfig::tcp(config.listen.client.to_string()).l4_buffer(buffer));
-    server.add_service(service);
+    let client = ListenerConfig::tcp(config.listen.client.to_string()).l4_buffer(buffer);
+    server.add_service(Accepting::new(proxy, &doors, sockets, |service| {
+        service.add_listener(client);
+    }));
     info!(
         client = %config.listen.client, admin = %config.listen.admin, gateway = gateway.name,
         "warren serves"
     );
-    let ending = Ending { gateway: gateway.clone(), cap: config.timeouts.shutdown };
+    let ending = Ending {
+        gateway: gateway.clone(),
+        doors,
+        cap: config.timeouts.shutdown,
+        orphaned: notify::orphaned(notify::is_supervised(environment)),
+    };
     server.run(RunArgs { shutdown_signal: Box::new(ending) });
     stop.send_replace(true);
     control.block_on(history.stop(STORE_GRACE));
     info!("warren has ended");
-}
-
-/// Ends the data path: readiness fails, requests in flight end, then it is over.
-struct Ending {
-    gateway: Arc<Gateway>,
-    cap: Duration,
-}
-
-#[async_trait]
-impl ShutdownSignalWatch for Ending {
-    async fn recv(&self) -> ShutdownSignal {
-        wait_for_signal().await;
-        let in_flight = &self.gateway.in_flight;
-        in_flight.drain();
-        info!(in_flight = in_flight.count(), "ending: requests in flight may finish");
-        tokio::select! {
-            () = in_flight.none() => info!("no request is in flight"),
-            () = tokio::time::sleep(self.cap) => {
-                warn!(in_flight = in_flight.count(), "requests in flight are cut off");
-            }
-            () = wait_for_signal() => warn!("ending at once"),
-        }
-        // The fast one tells the accepting tasks nothing: one that shares a thread with no other
-        // then meets its closed runtime in a loop, and the process never ends.
-        ShutdownSignal::GracefulTerminate
-    }
-}
-
-async fn wait_for_signal() {
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        error!("signals cannot be received; end this process with SIGKILL");
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
 }

@@ -12,6 +12,7 @@ mod locate;
 mod operators;
 mod route;
 mod serve;
+mod supervise;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ use thiserror::Error;
 
 use crate::app::AppError;
 use crate::config::problem::Problems;
+use crate::supervise::{SuperviseError, UpgradeError};
 use client::ClientError;
 use exit::Exit;
 use locate::NoConfig;
@@ -33,6 +35,7 @@ const EXAMPLES: &str = "\
 Examples:
   warren check --config conf/warren.toml      tell all that is wrong, change nothing
   warren serve --config conf/warren.toml      run
+  warren supervise --config conf/warren.toml  run, and refuse nobody by restarts and upgrades
   warren clusters list                        show clusters, their health and load
   warren clusters intent bi-blue draining --reason 'node rotation'
   warren route -H 'X-Trino-Source: Apache Superset' --query 'SELECT 1'
@@ -56,6 +59,8 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Serve(serve::Serve),
+    Supervise(supervise::Supervise),
+    Upgrade(supervise::Upgrade),
     Check(check::Check),
     Clusters(clusters::Clusters),
     Route(route::Route),
@@ -83,6 +88,10 @@ enum Failure {
     Client(#[from] ClientError),
     #[error(transparent)]
     App(#[from] AppError),
+    #[error(transparent)]
+    Supervise(#[from] SuperviseError),
+    #[error(transparent)]
+    Upgrade(#[from] UpgradeError),
     #[error("{0}")]
     Usage(String),
     #[error("write the answer")]
@@ -95,7 +104,11 @@ impl Failure {
             // Whoever closed the pipe has read enough.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Fine,
             Self::Client(ClientError::Refused { .. }) => Exit::Refused,
-            Self::Client(_) | Self::App(_) | Self::Output(_) => Exit::Failed,
+            Self::Client(_)
+            | Self::App(_)
+            | Self::Supervise(_)
+            | Self::Upgrade(_)
+            | Self::Output(_) => Exit::Failed,
             Self::NoConfig(_) | Self::Usage(_) => Exit::Usage,
             Self::Problems(_) => Exit::Problems,
         }
@@ -121,6 +134,8 @@ fn run(arguments: impl IntoIterator<Item = OsString>, shell: &mut Shell<'_>) -> 
     };
     let done = match verb {
         Verb::Serve(serve) => serve.run(shell),
+        Verb::Supervise(supervise) => supervise.run(shell),
+        Verb::Upgrade(upgrade) => upgrade.run(shell),
         Verb::Check(check) => check.run(shell),
         Verb::Clusters(clusters) => clusters.run(shell),
         Verb::Route(route) => route.run(shell),

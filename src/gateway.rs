@@ -16,7 +16,7 @@ use tracing::{error, info, warn};
 
 use crate::cluster::Cluster;
 use crate::cluster::registry::Registry;
-use crate::health::verdict::{Evidence, Thresholds};
+use crate::health::verdict::{Evidence, Health, Thresholds};
 use crate::history::Recorder;
 use crate::ids::{ClusterName, QueryId};
 use crate::route::reload::RuleBook;
@@ -26,7 +26,7 @@ use crate::sticky::Sticky;
 use crate::sticky::asking::Asking;
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
-use crate::time;
+use crate::time::{self, Instant};
 use crate::upstream::exchange::Upstream;
 use in_flight::InFlight;
 use kept::Kept;
@@ -61,6 +61,7 @@ pub struct Gateway {
     pub store: Arc<dyn Store>,
     /// The id of this gateway.
     pub name: String,
+    began: Instant,
     control: Handle,
     own_ids: AtomicU64,
 }
@@ -85,6 +86,9 @@ pub struct Parts {
     pub control: Handle,
 }
 
+/// A gateway that knows nothing of its clusters after this time is as ready as it gets.
+const PROBED_BY: Duration = Duration::from_secs(5);
+
 /// Idle connections that the data path's own exchanges keep.
 const POOL: usize = 1024;
 
@@ -107,6 +111,7 @@ impl Gateway {
             intents_version: Mutex::default(),
             store: parts.store,
             name: parts.name,
+            began: time::now(),
             control: parts.control,
             own_ids: AtomicU64::new(0),
         })
@@ -166,6 +171,21 @@ impl Gateway {
                 None
             }
         }
+    }
+
+    /// Why this gateway is not ready; `None`: it is.
+    ///
+    /// Ready: rules and clusters are loaded, every cluster was looked at, and no shutdown has begun.
+    /// Neither the death of a cluster nor that of the store makes a gateway unready.
+    pub fn not_ready_because(&self) -> Option<String> {
+        if self.in_flight.is_draining() {
+            return Some("this gateway is ending".to_owned());
+        }
+        let fleet = self.registry.fleet();
+        let unknown = |cluster: &&Arc<Cluster>| cluster.verdict().health() == Health::Unknown;
+        let unknown = fleet.clusters.iter().find(unknown)?;
+        let early = time::now() < self.began + PROBED_BY;
+        early.then(|| format!("the cluster '{}' was not looked at yet", unknown.name()))
     }
 
     /// An id for a query that never came to be. Its mark is one that no coordinator draws.

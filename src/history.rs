@@ -14,7 +14,7 @@ mod shipper;
 mod stats;
 mod writer;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
@@ -30,6 +30,15 @@ pub use stats::JournalStats;
 use crate::store::Store;
 use shipper::Shipper;
 use writer::{Command, Writer};
+
+/// How many processes of one supervisor may live at once: one serves, the others end.
+const SLOTS: usize = 16;
+
+/// Between two looks for journals that were left.
+const LEFTOVER_PERIOD: Duration = Duration::from_secs(20);
+
+/// What the store may take for one of them.
+const LEFTOVER_GRACE: Duration = Duration::from_secs(60);
 
 /// The running way of events into the store.
 pub struct History {
@@ -72,6 +81,64 @@ pub fn start(
         stop,
         shipped,
     })
+}
+
+/// As [`start`], in the first folder that no other process uses, if there may be several: during
+/// an upgrade two of one supervisor live side by side. Tells the folder.
+pub fn start_beside(
+    state_folder: &Path,
+    several: bool,
+    limit: u64,
+    store: &Arc<dyn Store>,
+) -> Result<(History, PathBuf), JournalError> {
+    let mut folders = slots(state_folder).take(if several { SLOTS } else { 1 });
+    loop {
+        let folder = folders.next().unwrap_or_else(|| state_folder.to_owned());
+        match start(&folder, limit, store.clone()) {
+            Err(JournalError::Taken { .. }) if folders.len() > 0 => {}
+            started => return started.map(|history| (history, folder)),
+        }
+    }
+}
+
+/// The state folder itself, then folders in it.
+fn slots(state_folder: &Path) -> impl ExactSizeIterator<Item = PathBuf> {
+    let state_folder = state_folder.to_owned();
+    (0..SLOTS).map(move |slot| match slot {
+        0 => state_folder.clone(),
+        slot => state_folder.join(format!("beside-{slot}")),
+    })
+}
+
+/// Brings into the store what processes that are gone have left in their journals.
+pub async fn ship_leftovers(
+    state_folder: PathBuf,
+    own: PathBuf,
+    limit: u64,
+    store: Arc<dyn Store>,
+) {
+    // Who used another folder came before us, so one that is empty once stays so.
+    let mut left: Vec<PathBuf> = slots(&state_folder).filter(|folder| *folder != own).collect();
+    while !left.is_empty() {
+        let mut still = Vec::new();
+        for folder in left {
+            if !folder.is_dir() {
+                continue;
+            }
+            // One that is in use is not left over yet.
+            let Ok(history) = start(&folder, limit, store.clone()) else {
+                still.push(folder);
+                continue;
+            };
+            let stats = Arc::clone(history.stats());
+            history.stop(LEFTOVER_GRACE).await;
+            if stats.pending() > 0 {
+                still.push(folder);
+            }
+        }
+        left = still;
+        tokio::time::sleep(LEFTOVER_PERIOD).await;
+    }
 }
 
 impl History {

@@ -5,10 +5,11 @@
 //! and back), `sticky` (who owns a query). Beside it the control side, which publishes snapshots
 //! and is never called by the journey: `health`, `history`, `control`, `admin`. Under both:
 //! `gateway` (what both share), `upstream`, `config`, `store`, `state`, `telemetry`, `ids`, `time`.
-//! `cli` is how people start and ask it, `app` wires it.
+//! `cli` is how people start and ask it, `app` wires it, `supervise` keeps it running.
 
 pub mod app;
 pub mod cli;
+pub mod supervise;
 
 pub mod classify;
 pub mod cluster;

@@ -10,7 +10,8 @@ use std::path::Path;
 /// Puts `bytes` in the place of the file at `path`, if there is one, and waits until the disk has
 /// them.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let beside = path.with_extension("new");
+    // Two processes may do this at once.
+    let beside = path.with_extension(format!("new-{}", std::process::id()));
     let mut file = File::create(&beside)?;
     file.write_all(bytes)?;
     file.sync_all()?;

@@ -60,8 +60,25 @@ struct UnknownIntent(String);
 /// An SQLite file is opened, checked and migrated here, which waits for the disk. A MySQL server is
 /// not contacted before the first call: one that is away does not stop a gateway from starting.
 pub fn open(url: &StoreUrl) -> Result<Arc<dyn Store>, StoreError> {
+    open_with(url, sqlite::Guard::Own)
+}
+
+/// The same for a process whose supervisor holds the file ([`hold`]): two of them may use it at once.
+pub fn open_held(url: &StoreUrl) -> Result<Arc<dyn Store>, StoreError> {
+    open_with(url, sqlite::Guard::Supervisor)
+}
+
+/// Keeps other gateways from an SQLite file as long as what it gives lives.
+pub fn hold(url: &StoreUrl) -> Result<Option<std::fs::File>, StoreError> {
     match url {
-        StoreUrl::Sqlite(file) => Ok(Arc::new(sqlite::SqliteStore::open(file)?)),
+        StoreUrl::Sqlite(file) => sqlite::hold(file).map(Some),
+        StoreUrl::Mysql(_) => Ok(None),
+    }
+}
+
+fn open_with(url: &StoreUrl, guard: sqlite::Guard) -> Result<Arc<dyn Store>, StoreError> {
+    match url {
+        StoreUrl::Sqlite(file) => Ok(Arc::new(sqlite::SqliteStore::open(file, guard)?)),
         StoreUrl::Mysql(url) => Ok(Arc::new(mysql::MysqlStore::open(url.reveal())?)),
     }
 }

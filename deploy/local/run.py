@@ -102,24 +102,35 @@ def run(children):
 
 
 class Gateway:
-    """Warren's process: one that was killed is started again, one that failed is our end."""
+    """Warren's supervisor, which starts a worker that was killed again; its own end is ours."""
 
     def __init__(self, children, program, place):
         self.children = children
         self.program = program
         self.place = place
         self.child = self.start()
+        self.known_worker = None
 
     def start(self):
         """Starts it."""
-        argv = [self.program, "serve", "--config", self.place.config]
+        argv = [self.program, "supervise", "--config", self.place.config]
         return self.children.start("Warren", argv, self.place.log, cwd=self.place.folder)
 
+    def worker(self):
+        """The process that serves; `None` for the moment in which there is none."""
+        supervisor = self.child.process.pid
+        try:
+            children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text()
+        except OSError:
+            return None
+        return int(children.split()[-1]) if children.split() else None
+
     def look_after(self):
-        """Starts it again after a SIGKILL, which is one of the things to try."""
-        if self.child.process.poll() == -signal.SIGKILL:
-            self.child = self.start()
-            progress(f"Warren was killed and is started again (process {self.child.process.pid})")
+        """Tells of a new worker: to kill the old one is one of the things to try."""
+        worker = self.worker()
+        if worker and self.known_worker and worker != self.known_worker:
+            progress(f"Warren's worker is a new one (process {worker}); nobody was refused")
+        self.known_worker = worker or self.known_worker
         self.child.require_alive()
 
 
@@ -339,7 +350,7 @@ three things to try
      Within a second your rule counts, and Warren names it with its reason:
        {warren} route --config {place.config} -H 'X-Trino-Source: nightly'
   3. kill Warren, not the query: start `SELECT * FROM blackhole.default.slow` (10 s, 100 rows) with the CLI, and
-       kill -9 {gateway.child.process.pid}
+       kill -9 {gateway.worker()}
      Warren is started again within a second, and the query ends with its 100 rows.""")
 
 

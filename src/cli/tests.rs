@@ -490,45 +490,49 @@ fn help_teaches() {
         &["--help"],
         &[],
         expect![[r#"
-        exit 0
-        One address in front of many Trino clusters.
+            exit 0
+            One address in front of many Trino clusters.
 
-        Warren takes the queries of Trino clients, asks your Lua rules to which group of clusters each one
-        goes, gives it to the least loaded cluster that is ready, and keeps it there.
+            Warren takes the queries of Trino clients, asks your Lua rules to which group of clusters each one
+            goes, gives it to the least loaded cluster that is ready, and keeps it there.
 
-        Usage: warren <COMMAND>
+            Usage: warren <COMMAND>
 
-        Commands:
-          serve     Run Warren
-          check     Tell all that is wrong with settings, rules, store and clusters
-          clusters  Show clusters, and say what is wanted of them
-          route     Tell to which group and cluster a query would go, and why. No query is run
-          help      Print this message or the help of the given subcommand(s)
+            Commands:
+              serve      Run Warren
+              supervise  Run Warren so that its own restarts and upgrades refuse nobody
+              upgrade    Replace the running worker of `warren supervise` by a new one, without a refused
+                         request
+              check      Tell all that is wrong with settings, rules, store and clusters
+              clusters   Show clusters, and say what is wanted of them
+              route      Tell to which group and cluster a query would go, and why. No query is run
+              help       Print this message or the help of the given subcommand(s)
 
-        Options:
-          -h, --help
-                  Print help (see a summary with '-h')
+            Options:
+              -h, --help
+                      Print help (see a summary with '-h')
 
-          -V, --version
-                  Print version
+              -V, --version
+                      Print version
 
-        Examples:
-          warren check --config conf/warren.toml      tell all that is wrong, change nothing
-          warren serve --config conf/warren.toml      run
-          warren clusters list                        show clusters, their health and load
-          warren clusters intent bi-blue draining --reason 'node rotation'
-          warren route -H 'X-Trino-Source: Apache Superset' --query 'SELECT 1'
+            Examples:
+              warren check --config conf/warren.toml      tell all that is wrong, change nothing
+              warren serve --config conf/warren.toml      run
+              warren supervise --config conf/warren.toml  run, and refuse nobody by restarts and upgrades
+              warren clusters list                        show clusters, their health and load
+              warren clusters intent bi-blue draining --reason 'node rotation'
+              warren route -H 'X-Trino-Source: Apache Superset' --query 'SELECT 1'
 
-        Where settings are looked for: --config, $WARREN_CONFIG, ./conf/warren.toml, ./warren.toml,
-        /etc/warren/warren.toml. The first one counts.
+            Where settings are looked for: --config, $WARREN_CONFIG, ./conf/warren.toml, ./warren.toml,
+            /etc/warren/warren.toml. The first one counts.
 
-        Exit codes:
-          0  done
-          1  failed: something cannot be reached, read or started
-          2  the command line is wrong, or no settings file was found
-          3  problems in the settings, the rules or the clusters
-          4  a running Warren answered, and said no
-    "#]],
+            Exit codes:
+              0  done
+              1  failed: something cannot be reached, read or started
+              2  the command line is wrong, or no settings file was found
+              3  problems in the settings, the rules or the clusters
+              4  a running Warren answered, and said no
+        "#]],
     );
     let version = shown(&["--version"]);
     assert_eq!(version, format!("exit 0\nwarren {}\n", env!("CARGO_PKG_VERSION")));

@@ -10,11 +10,16 @@ use tokio::sync::watch;
 pub struct InFlight {
     count: Arc<watch::Sender<u64>>,
     draining: Arc<AtomicBool>,
+    drained: Arc<watch::Sender<bool>>,
 }
 
 impl Default for InFlight {
     fn default() -> Self {
-        Self { count: Arc::new(watch::Sender::new(0)), draining: Arc::default() }
+        Self {
+            count: Arc::new(watch::Sender::new(0)),
+            draining: Arc::default(),
+            drained: Arc::new(watch::Sender::new(false)),
+        }
     }
 }
 
@@ -37,11 +42,18 @@ impl InFlight {
     /// From now on connections end with their next answer, and readiness fails.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
+        self.drained.send_replace(true);
     }
 
     /// Whether [`Self::drain`] was called.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Waits for [`Self::drain`].
+    pub async fn until_draining(&self) {
+        let mut draining = self.drained.subscribe();
+        drop(draining.wait_for(|draining| *draining).await);
     }
 
     /// Waits until none is left.

@@ -30,6 +30,23 @@ const READ: Duration = Duration::from_secs(3);
 /// The longest a write may take: longer than the file may be busy with another program.
 const WRITE: Duration = Duration::from_secs(15);
 
+/// Who keeps other gateways from a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Guard {
+    /// Whoever opens it.
+    Own,
+    /// The supervisor of whoever opens it.
+    Supervisor,
+}
+
+/// Keeps other gateways from a file as long as what it gives lives.
+pub(super) fn hold(file: &Path) -> Result<std::fs::File, StoreError> {
+    open::hold(file).map_err(|error| StoreError::Unusable {
+        store: format!("sqlite:{}", file.display()),
+        what: error.to_string(),
+    })
+}
+
 /// An open file.
 #[derive(Debug)]
 pub(super) struct SqliteStore {
@@ -40,9 +57,9 @@ pub(super) struct SqliteStore {
 
 impl SqliteStore {
     /// Opens the file, or makes it. Waits for the disk.
-    pub(super) fn open(file: &Path) -> Result<Self, StoreError> {
+    pub(super) fn open(file: &Path, guard: Guard) -> Result<Self, StoreError> {
         let place = format!("sqlite:{}", file.display());
-        let opened = open::open(file).and_then(|Opened { writer, reader, lock }| {
+        let opened = open::open(file, guard).and_then(|Opened { writer, reader, lock }| {
             let writer = Worker::start("warren-store-w", writer, lock);
             let reader = Worker::start("warren-store-r", reader, ());
             Ok((writer.map_err(OpenError::Thread)?, reader.map_err(OpenError::Thread)?))

@@ -12,5 +12,6 @@ mod rules;
 mod sticky;
 mod store;
 mod submit;
+mod supervise;
 mod support;
 mod tidy;

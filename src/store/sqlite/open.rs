@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
+use super::Guard;
 use crate::store::place::network_file_system;
 
 mod embedded {
@@ -47,20 +48,30 @@ pub(super) struct Opened {
     pub(super) writer: Connection,
     pub(super) reader: Connection,
     /// Keeps other gateways out as long as it lives.
-    pub(super) lock: File,
+    pub(super) lock: Option<File>,
 }
 
-/// Opens the file, or makes it.
-pub(super) fn open(file: &Path) -> Result<Opened, OpenError> {
+/// Locks the file for one gateway.
+pub(super) fn hold(file: &Path) -> Result<File, OpenError> {
+    folder_of(file)?;
+    lock(file)
+}
+
+fn folder_of(file: &Path) -> Result<PathBuf, OpenError> {
     let folder = match file.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    let folder = folder.canonicalize().map_err(OpenError::Folder)?;
+    folder.canonicalize().map_err(OpenError::Folder)
+}
+
+/// Opens the file, or makes it.
+pub(super) fn open(file: &Path, guard: Guard) -> Result<Opened, OpenError> {
+    let folder = folder_of(file)?;
     if let Some(kind) = network_file_system(&folder) {
         return Err(OpenError::Network(kind));
     }
-    let lock = lock(file)?;
+    let lock = (guard == Guard::Own).then(|| lock(file)).transpose()?;
     let mut writer = connect(file, OpenFlags::default()).map_err(classify)?;
     migrate(&mut writer)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;

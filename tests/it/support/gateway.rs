@@ -27,6 +27,10 @@ pub(crate) struct Plan {
     store: String,
     rules: String,
     timeouts: Vec<(String, String)>,
+    /// Whether a supervisor keeps its sockets.
+    supervised: bool,
+    /// A Python program that starts it: its arguments are the clients' address and the command.
+    launcher: Option<String>,
     /// Further lines, each for its section.
     settings: Vec<(String, String)>,
 }
@@ -42,6 +46,8 @@ impl Plan {
             store: "sqlite:warren.db".to_owned(),
             rules: "function route(request)\n  return nil\nend\n".to_owned(),
             timeouts: Vec::new(),
+            supervised: false,
+            launcher: None,
             settings: Vec::new(),
         }
     }
@@ -60,6 +66,16 @@ impl Plan {
     pub(crate) fn timeout(mut self, name: &str, value: &str) -> Self {
         self.timeouts.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// Started by a Python program, which gets the clients' address and the command.
+    pub(crate) fn started_by(self, program: &str) -> Self {
+        Self { launcher: Some(program.to_owned()), ..self }
+    }
+
+    /// Run by `warren supervise`.
+    pub(crate) fn supervised(self) -> Self {
+        Self { supervised: true, ..self }
     }
 
     /// With this line in `[section]`, which is `health`, `limits` or `queries`.
@@ -178,7 +194,8 @@ impl Gateway {
     pub(crate) fn start(&mut self) {
         assert!(self.process.is_none(), "it runs already");
         let log = OpenOptions::new().create(true).append(true).open(self.log_file()).unwrap();
-        let process = self.command(&["serve"], &log).spawn().unwrap();
+        let verb = if self.plan.supervised { "supervise" } else { "serve" };
+        let process = self.command(&[verb], &log).spawn().unwrap();
         self.process = Some(process);
         eventually("both ports answer", || {
             let ended = self.process.as_mut().unwrap().try_wait().unwrap();
@@ -191,7 +208,15 @@ impl Gateway {
     }
 
     fn command(&self, verb: &[&str], log: &File) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_warren"));
+        let warren = env!("CARGO_BIN_EXE_warren");
+        let mut command = match &self.plan.launcher {
+            None => Command::new(warren),
+            Some(program) => {
+                let mut python = Command::new("python3");
+                python.args(["-c", program, &self.client.to_string(), warren]);
+                python
+            }
+        };
         command
             .args(verb)
             .arg("--config")
@@ -205,10 +230,15 @@ impl Gateway {
 
     /// Runs another command of Warren's with its settings.
     pub(crate) fn run(&self, verb: &[&str]) -> Output {
+        self.run_with(&self.settings_file(), verb)
+    }
+
+    /// The same with another file of settings.
+    pub(crate) fn run_with(&self, settings: &Path, verb: &[&str]) -> Output {
         Command::new(env!("CARGO_BIN_EXE_warren"))
             .args(verb)
             .arg("--config")
-            .arg(self.settings_file())
+            .arg(settings)
             .current_dir(self.folder.path())
             .stdin(Stdio::null())
             .output()
@@ -229,6 +259,14 @@ impl Gateway {
             let _absent = fs::remove_file(self.folder.path().join(name));
         }
         let _absent = fs::remove_dir_all(self.folder.path().join("state"));
+    }
+
+    /// The process ids of the workers of a supervisor, the oldest first.
+    pub(crate) fn workers(&self) -> Vec<u32> {
+        let id = self.process.as_ref().unwrap().id();
+        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
+        let children = children.unwrap_or_default();
+        children.split_whitespace().filter_map(|id| id.parse().ok()).collect()
     }
 
     /// Sends a signal, such as `HUP`.

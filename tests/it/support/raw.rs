@@ -19,8 +19,15 @@ pub(crate) fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Reads one answer with its body, or what there is of it.
+/// Reads one answer with its body, or what there is of it, and sends nothing more.
 pub(crate) fn read(stream: &mut TcpStream) -> String {
+    let answer = read_message(stream);
+    let _ = stream.shutdown(Shutdown::Write);
+    answer
+}
+
+/// Reads one answer with its body, or what there is of it.
+pub(crate) fn read_message(stream: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
     let mut chunk = [0; 8192];
     while !is_whole(&bytes) {
@@ -31,7 +38,6 @@ pub(crate) fn read(stream: &mut TcpStream) -> String {
             Err(_) => break,
         }
     }
-    let _ = stream.shutdown(Shutdown::Write);
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
