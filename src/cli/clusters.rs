@@ -81,6 +81,14 @@ struct Row {
     version: Option<String>,
 }
 
+/// A change of an intent, as the API tells it.
+#[derive(Debug, Deserialize)]
+struct Changed {
+    cluster: String,
+    intent: String,
+    version: u64,
+}
+
 impl Clusters {
     pub(super) fn run(&self, shell: &mut Shell<'_>) -> Result<Exit, Failure> {
         match &self.verb {
@@ -112,10 +120,9 @@ impl Set {
             writeln!(shell.out, "{answer:#}")?;
             return Ok(Exit::Fine);
         }
-        let row: Row = read(answer)?;
-        let name = super::table::plain(&row.name);
-        let intent = super::table::plain(&row.intent);
-        writeln!(shell.out, "{name} is now {intent}; it owns {} live queries", or_dash(row.owned))?;
+        let Changed { cluster, intent, version } = read(answer)?;
+        let (name, intent) = (super::table::plain(&cluster), super::table::plain(&intent));
+        writeln!(shell.out, "{name} is now {intent} (version {version} of the intents)")?;
         Ok(Exit::Fine)
     }
 }

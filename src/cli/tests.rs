@@ -144,8 +144,8 @@ fn the_settings_file_tells_where_the_operators_port_is() {
 
 #[test]
 fn an_intent_is_set_with_its_reason() {
-    let row = r#"{"name":"bi-blue","group":"bi","url":"http://a","intent":"draining","health":
-        "ready","owned":11}"#;
+    let row = r#"{"cluster":"bi-blue","intent":"draining","actor":"api","reason":"node \"x\"",
+        "at_ms":1767225600000,"version":7}"#;
     let server = answering("200 OK", row);
     let admin = format!("http://{}", server.address);
     let line =
@@ -155,7 +155,7 @@ fn an_intent_is_set_with_its_reason() {
         &[],
         expect![[r#"
         exit 0
-        bi-blue is now draining; it owns 11 live queries
+        bi-blue is now draining (version 7 of the intents)
     "#]],
     );
     let asked = server.asked.lock().expect("not poisoned")[0].clone();
