@@ -27,6 +27,7 @@ use crate::history::{self, History, JournalError};
 use crate::proxy::service::Service;
 use crate::route::reload::RuleBook;
 use crate::route::rules::RulesError;
+use crate::state;
 use crate::sticky::Sticky;
 use crate::store::{self, StoreError};
 use crate::telemetry::metrics::Metrics;
@@ -143,6 +144,11 @@ async fn start(
     }
     let groups: Vec<_> = config.groups.iter().map(|group| group.name.clone()).collect();
     let rules = RuleBook::start(&config.rules, &groups).map_err(AppError::Rules)?;
+    let cookie_key = match &config.listen.cookie_key {
+        Some(secret) => secret.reveal().as_bytes().to_vec(),
+        None => state::kept_random(&config.state_folder.join("cookie-key"))
+            .map_err(|error| AppError::StateFolder("cookie-key in it".to_owned(), error))?,
+    };
     let metrics = Arc::new(Metrics::default());
     let intents = Start::load(&config, store.as_ref()).await;
     let registry = Registry::new(config.clone(), |cluster| intents.of(cluster));
@@ -160,6 +166,7 @@ async fn start(
         metrics,
         store,
         name: history.gateway().to_owned(),
+        cookie_key,
         control: handle,
     });
     control::start(&gateway, intents, &stopped);

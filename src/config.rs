@@ -79,6 +79,8 @@ pub struct Listen {
     pub allowed_hosts: Vec<String>,
     /// `trusted_proxies`: whose `X-Forwarded-*` is believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// `cookie_key`: what the cookie for browsers is signed with; else a random one is kept.
+    pub cookie_key: Option<Secret>,
     /// `workers`: threads of the data path. Default: one for each processor.
     pub workers: usize,
     /// `work_stealing`: whether workers take tasks from each other. Default: false.

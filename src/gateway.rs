@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use ring::hmac;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tracing::{error, info, warn};
@@ -53,6 +54,8 @@ pub struct Gateway {
     pub rule_alarm: RuleAlarm,
     /// Room for statements in memory, in bytes.
     pub statements: Arc<Semaphore>,
+    /// Signs the cookie that keeps a browser at one coordinator.
+    pub cookie_key: hmac::Key,
     /// Statements that may still be submitted to another cluster.
     pub kept: Kept,
     /// The version of the intents that are in force here.
@@ -82,6 +85,8 @@ pub struct Parts {
     pub store: Arc<dyn Store>,
     /// The id of this gateway.
     pub name: String,
+    /// What cookies are signed with.
+    pub cookie_key: Vec<u8>,
     /// The runtime of the control side.
     pub control: Handle,
 }
@@ -107,6 +112,7 @@ impl Gateway {
             in_flight: InFlight::default(),
             rule_alarm: RuleAlarm::default(),
             statements: Arc::new(Semaphore::new(room)),
+            cookie_key: hmac::Key::new(hmac::HMAC_SHA256, &parts.cookie_key),
             kept: Kept::default(),
             intents_version: Mutex::default(),
             store: parts.store,

@@ -140,6 +140,7 @@ mod tests {
             admin: "127.0.0.1:8081".parse().expect("an address"),
             public_url: None,
             allowed_hosts: allowed.iter().map(|&host| host.to_owned()).collect(),
+            cookie_key: None,
             trusted_proxies: trusted.iter().map(|net| net.parse().expect("a net")).collect(),
             workers: 1,
             work_stealing: false,

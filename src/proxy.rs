@@ -7,16 +7,22 @@
 //! not honour forwarded headers (`rewrite`). All answers of our own come from `rescue`.
 
 pub mod context;
+pub mod cookie;
+pub mod decode;
 pub mod direct;
 pub mod finish;
 pub mod follow;
 pub mod headers;
+pub mod kill;
 pub mod observe;
+pub mod passing;
+pub mod pinned;
 pub mod place;
 pub mod reads;
 pub mod rebind;
 pub mod rescue;
 pub mod rewrite;
+pub mod segments;
 pub mod service;
 pub mod statement;
 pub mod submit;

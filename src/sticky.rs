@@ -7,7 +7,9 @@
 
 pub mod asking;
 pub mod coordinators;
+pub mod generations;
 pub mod hot;
+pub mod pins;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +25,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::time::{self, Instant};
 use coordinators::{Coordinators, Learned, Owner};
 use hot::{HotRoutes, Route};
+use pins::Pins;
 
 /// How many marks are kept. A fleet of 20 clusters that restart each day fills it in half a year.
 const MARKS: usize = 4096;
@@ -32,6 +35,8 @@ const MARKS: usize = 4096;
 pub struct Sticky {
     hot: HotRoutes,
     coordinators: Coordinators,
+    /// What lives in one coordinator and carries no query id.
+    pub pins: Pins,
     recorder: Recorder,
     metrics: Arc<Metrics>,
     /// Two probes further apart than this are not of the same period.
@@ -72,7 +77,8 @@ impl Sticky {
         metrics: Arc<Metrics>,
     ) -> Self {
         let hot = HotRoutes::with_limit(hot_routes);
-        Self { hot, coordinators: Coordinators::default(), recorder, metrics, period }
+        let coordinators = Coordinators::default();
+        Self { hot, coordinators, pins: Pins::default(), recorder, metrics, period }
     }
 
     /// Looks up the owner of a query in memory.
@@ -102,7 +108,7 @@ impl Sticky {
         let cluster = reservation.cluster().clone();
         self.learn(id.coordinator(), &cluster, now);
         let query = Arc::new(LiveQuery::posted_at(id, now));
-        self.hot.remember(Route { cluster, query: query.clone() });
+        self.hot.remember(query.id().clone(), Route { cluster, query: query.clone() });
         reservation.confirm(query.clone(), grace);
         query
     }
@@ -111,7 +117,7 @@ impl Sticky {
     pub fn met(&self, cluster: &Arc<Cluster>, id: &QueryId) -> Arc<LiveQuery> {
         let query = Arc::new(LiveQuery::met_at(id.clone(), time::now()));
         let query = cluster.ledger().adopt(query);
-        self.hot.remember(Route { cluster: cluster.clone(), query: query.clone() });
+        self.hot.remember(id.clone(), Route { cluster: cluster.clone(), query: query.clone() });
         query
     }
 
@@ -184,6 +190,7 @@ impl Sticky {
     /// Forgets what nobody asked for, and what points to clusters that are gone.
     pub fn sweep(&self, clusters: &[Arc<Cluster>]) {
         self.hot.sweep();
+        self.pins.sweep();
         self.coordinators.prune(clusters, MARKS);
     }
 

@@ -116,12 +116,14 @@ fn listen(section: &Section<'_>) -> Option<Listen> {
     let allowed_hosts = section.list("allowed_hosts", address::host_name);
     let trusted_proxies = section.list("trusted_proxies", address::network);
     let work_stealing = section.flag("work_stealing");
+    let cookie_key = secret::read(section, "cookie_key");
     Some(Listen {
         client: client?,
         admin: admin?,
         public_url,
         allowed_hosts,
         trusted_proxies,
+        cookie_key,
         workers: workers?,
         work_stealing,
     })

@@ -7,7 +7,7 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     comparisons(old, new).into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
 }
 
-fn comparisons(old: &Config, new: &Config) -> [(&'static str, bool); 16] {
+fn comparisons(old: &Config, new: &Config) -> [(&'static str, bool); 17] {
     let (old_listen, new_listen) = (&old.listen, &new.listen);
     [
         ("listen.client", old_listen.client == new_listen.client),
@@ -15,6 +15,7 @@ fn comparisons(old: &Config, new: &Config) -> [(&'static str, bool); 16] {
         ("listen.public_url", old_listen.public_url == new_listen.public_url),
         ("listen.allowed_hosts", old_listen.allowed_hosts == new_listen.allowed_hosts),
         ("listen.trusted_proxies", old_listen.trusted_proxies == new_listen.trusted_proxies),
+        ("listen.cookie_key", old_listen.cookie_key == new_listen.cookie_key),
         ("listen.workers", old_listen.workers == new_listen.workers),
         ("listen.work_stealing", old_listen.work_stealing == new_listen.work_stealing),
         ("admin.token", old.admin.token == new.admin.token),

@@ -63,6 +63,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("listen.public_url", Nothing, "URL", Restart, "the origin that clients are told to come back to; without it, the `Host` that they sent"),
     setting("listen.allowed_hosts", Empty, "host names", Restart, "which `Host` a client may send; empty: any"),
     setting("listen.trusted_proxies", Empty, "networks", Restart, "whose `X-Forwarded-*` headers are believed"),
+    setting("listen.cookie_key", Told("a random one in the state folder"), "secret", Restart, "what the cookie is signed with that keeps a browser at one coordinator; the same for all gateways behind one address"),
     setting("listen.workers", Told("one for each processor"), "number", Restart, "threads of the data path"),
     setting("listen.work_stealing", Value("false"), "true, false", Restart, "whether workers take tasks from each other"),
     setting("admin.token", Nothing, "secret", Restart, "what a caller of the operators' API carries as `Authorization: Bearer …`"),

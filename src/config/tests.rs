@@ -47,7 +47,7 @@ url = "http://127.0.0.1:18081"
 
 fn parse_at(text: &str, file: &str) -> Result<Config, Problems> {
     resolve::parse_with(text, Path::new(file), &|name| match name {
-        "TOKEN" | "WARREN_TOKEN" => Some("canary-of-env".to_owned()),
+        "TOKEN" | "WARREN_TOKEN" | "WARREN_COOKIE_KEY" => Some("canary-of-env".to_owned()),
         "WARREN_STORE" => Some("mysql://warren:canary@mysql:3306/warren".to_owned()),
         "EMPTY" => Some(String::new()),
         _ => None,
@@ -170,6 +170,9 @@ fn the_complete_file_has_all_settings_at_their_defaults() {
         PublicUrl {
         scheme: Https,
         authority: "trino.example.com",
+        ),
+        cookie_key: Some(
+        (secret),
         ),
         workers: (number),
         token: Some(
@@ -617,6 +620,7 @@ fn some_changes_need_a_restart() {
     new.listen.public_url = super::address::public_url("http://a").ok();
     new.listen.allowed_hosts.push("a".to_owned());
     new.listen.trusted_proxies.extend(super::address::network("::1"));
+    new.listen.cookie_key = Some(super::secret::Secret::new("a".to_owned()));
     new.listen.workers += 1;
     new.listen.work_stealing = true;
     new.admin.token = Some(super::secret::Secret::new("a".to_owned()));

@@ -16,6 +16,7 @@ use crate::ids::QueryId;
 use crate::listener::Client;
 use crate::proxy::observe::PageObserver;
 use crate::proxy::rewrite::Rewriter;
+use crate::proxy::segments::Segments;
 use crate::time::Instant;
 
 /// A request on its way.
@@ -60,6 +61,8 @@ pub struct Streaming {
     pub answer: Option<(Box<ResponseHeader>, Bytes)>,
     /// Looks at the page that passes.
     pub observer: Option<PageObserver>,
+    /// Looks for spooled segments in it.
+    pub segments: Option<Segments>,
     /// Replaces addresses in it.
     pub rewriter: Option<Rewriter>,
 }
@@ -130,6 +133,7 @@ impl Streaming {
             give_up,
             answer: None,
             observer: None,
+            segments: None,
             rewriter: None,
         }
     }

@@ -16,6 +16,7 @@ use crate::ids::QueryId;
 use crate::listener::Client;
 use crate::proxy::context::{Context, Stage, Streaming};
 use crate::proxy::follow::{self, Found};
+use crate::proxy::pinned::{self, Place};
 use crate::proxy::rescue::OwnAnswer;
 use crate::sticky::Known;
 use crate::time;
@@ -40,8 +41,12 @@ pub async fn direct(
         }
         Streaming { query, ..Streaming::to(cluster, Some(id), give_up) }
     } else {
-        let cluster = ctx.fleet.any_ready().ok_or_else(OwnAnswer::no_cluster)?;
-        Streaming::to(cluster.clone(), None, give_up)
+        let cluster = match pinned::of_request(gateway, session.req_header(), ctx, client).await {
+            Place::Pinned(cluster) => Some(cluster),
+            Place::Done(status) => return Err(OwnAnswer::acknowledged(status)),
+            Place::Any => ctx.fleet.any_ready().cloned(),
+        };
+        Streaming::to(cluster.ok_or_else(OwnAnswer::no_cluster)?, None, give_up)
     };
     if let (Some(RequestKind::Page(_)), Some(query)) = (&ctx.kind, &streaming.query)
         && query.asked(time::now())

@@ -14,6 +14,7 @@ use pingora::http::RequestHeader;
 use crate::classify::RequestKind;
 use crate::cluster::Cluster;
 use crate::cluster::live::LiveQuery;
+use crate::config::Timeouts;
 use crate::gateway::Gateway;
 use crate::ids::QueryId;
 use crate::listener::Client;
@@ -170,14 +171,23 @@ impl Question<'_> {
     async fn ask_one(&self, cluster: &Arc<Cluster>) -> Option<u16> {
         let timeouts = &self.ctx.fleet.config.timeouts;
         let header = headers::copy_for(cluster, self.head, self.client).ok()?;
-        let asked = async {
-            let connected = self.gateway.upstream.connect(cluster, timeouts).await.ok()?;
-            let call = Call { header, body: bytes::Bytes::new() };
-            let bounds = Bounds { answer: timeouts.ask, body: 1 << 16 };
-            let upstream = &self.gateway.upstream;
-            let answer = upstream.exchange_on(connected, call, bounds, Want::Refusal).await.ok()?;
-            Some(answer.header.status.as_u16())
-        };
-        tokio::time::timeout(timeouts.ask, asked).await.ok().flatten()
+        status_of(self.gateway, cluster, header, timeouts).await
     }
+}
+
+/// The status that `cluster` answers to a request without a body, within `timeouts.ask`.
+pub async fn status_of(
+    gateway: &Gateway,
+    cluster: &Arc<Cluster>,
+    header: RequestHeader,
+    timeouts: &Timeouts,
+) -> Option<u16> {
+    let asked = async {
+        let connected = gateway.upstream.connect(cluster, timeouts).await.ok()?;
+        let call = Call { header, body: bytes::Bytes::new() };
+        let bounds = Bounds { answer: timeouts.ask, body: 1 << 16 };
+        let answer = gateway.upstream.exchange_on(connected, call, bounds, Want::Refusal).await;
+        Some(answer.ok()?.header.status.as_u16())
+    };
+    tokio::time::timeout(timeouts.ask, asked).await.ok().flatten()
 }

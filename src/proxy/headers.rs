@@ -4,11 +4,12 @@
 //! what only coordinators tell each other, and what would change where clients are sent back to.
 
 use http::Version;
-use http::header::{CONNECTION, HeaderName};
+use http::header::{CONNECTION, COOKIE, HeaderName, HeaderValue};
 use pingora::http::RequestHeader;
 
 use crate::cluster::{Cluster, Forwarding};
 use crate::listener::Client;
+use crate::proxy::cookie;
 
 /// What never reaches a coordinator as a client sent it.
 const DROPPED: [&str; 16] = [
@@ -77,6 +78,7 @@ fn prepare(
     for name in &internal {
         request.remove_header(name);
     }
+    strip_our_cookie(request)?;
     request.append_header("Via", VIA)?;
     match forwarding {
         Forwarding::Honoured => {
@@ -94,6 +96,24 @@ fn prepare(
             // What is to be rewritten must be readable.
             request.remove_header("accept-encoding");
         }
+    }
+    Ok(())
+}
+
+/// Other cookies pass, line by line.
+fn strip_our_cookie(request: &mut RequestHeader) -> pingora::Result<()> {
+    let lines: Vec<_> = request.headers.get_all(COOKIE).iter().cloned().collect();
+    let cleaned = |line: &HeaderValue| cookie::without_ours(line.to_str().ok()?);
+    if !lines.iter().any(|line| cleaned(line).is_some()) {
+        return Ok(());
+    }
+    request.remove_header(&COOKIE);
+    for line in lines {
+        match cleaned(&line) {
+            None => request.append_header(COOKIE, line)?,
+            Some(others) if others.is_empty() => false,
+            Some(others) => request.append_header(COOKIE, others)?,
+        };
     }
     Ok(())
 }

@@ -8,6 +8,8 @@ use std::io::{Read, Write};
 
 use serde::Deserialize;
 
+use super::decode::Decoder;
+
 /// How much plain text of a page is looked at.
 const LOOK: usize = 4096;
 
@@ -32,7 +34,7 @@ pub enum Told {
 
 /// Looks at a page while it passes.
 pub struct PageObserver {
-    decoder: Decoder,
+    decoder: Decoder<Plain>,
     told: Option<Told>,
 }
 
@@ -40,13 +42,6 @@ impl std::fmt::Debug for PageObserver {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.debug_struct("PageObserver").field("told", &self.told).finish_non_exhaustive()
     }
-}
-
-enum Decoder {
-    Plain(Plain),
-    Gzip(Box<flate2::write::GzDecoder<Plain>>),
-    Zstd(Box<zstd::stream::write::Decoder<'static, Plain>>),
-    Unreadable,
 }
 
 /// The beginning of the plain text; what comes after it is refused, which stops the inflating.
@@ -71,14 +66,7 @@ impl Write for Plain {
 impl PageObserver {
     /// For a page with this `Content-Encoding`.
     pub fn of_encoding(encoding: Option<&[u8]>) -> Self {
-        let plain = Plain::default();
-        let decoder = match encoding {
-            None | Some(b"identity") => Decoder::Plain(plain),
-            Some(b"gzip") => Decoder::Gzip(Box::new(flate2::write::GzDecoder::new(plain))),
-            Some(b"zstd") => zstd::stream::write::Decoder::new(plain)
-                .map_or(Decoder::Unreadable, |decoder| Decoder::Zstd(Box::new(decoder))),
-            Some(_) => Decoder::Unreadable,
-        };
+        let decoder = Decoder::of_encoding(encoding, Plain::default());
         Self { decoder, told: None }
     }
 
@@ -90,14 +78,8 @@ impl PageObserver {
         // A chunk may be megabytes; its beginning holds what is looked for.
         let enough = if matches!(self.decoder, Decoder::Zstd(_)) { ZSTD_BLOCK } else { 2 * LOOK };
         let beginning = &chunk[..chunk.len().min(enough)];
-        let read = match &mut self.decoder {
-            Decoder::Plain(plain) => plain.write_all(beginning),
-            Decoder::Gzip(decoder) => decoder.write_all(beginning).and_then(|()| decoder.flush()),
-            Decoder::Zstd(decoder) => decoder.write_all(beginning).and_then(|()| decoder.flush()),
-            Decoder::Unreadable => return,
-        };
-        if read.is_err() {
-            self.decoder = Decoder::Unreadable;
+        self.decoder.see(beginning);
+        if matches!(self.decoder, Decoder::Unreadable) {
             return;
         }
         let full = self.text().len() == LOOK || beginning.len() < chunk.len();
@@ -135,12 +117,7 @@ impl PageObserver {
     }
 
     fn text(&self) -> &[u8] {
-        match &self.decoder {
-            Decoder::Plain(plain) => &plain.text,
-            Decoder::Gzip(decoder) => &decoder.get_ref().text,
-            Decoder::Zstd(decoder) => &decoder.get_ref().text,
-            Decoder::Unreadable => &[],
-        }
+        self.decoder.plain().map_or(&[], |plain| &plain.text)
     }
 }
 

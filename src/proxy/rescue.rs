@@ -104,6 +104,11 @@ impl OwnAnswer {
         Self { body: Bytes::new(), ..Self::text(204, "cancelled", String::new()) }
     }
 
+    /// A segment was acknowledged while its cluster was looked for.
+    pub fn acknowledged(status: u16) -> Self {
+        Self { body: Bytes::new(), ..Self::text(status, "acknowledged", String::new()) }
+    }
+
     /// The owner of a query cannot be found or reached yet.
     pub fn owner_away(id: &QueryId) -> Self {
         let text = format!("The cluster that owns query {id} cannot be reached now.");

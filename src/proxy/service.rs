@@ -14,7 +14,6 @@ use pingora::{Error, ErrorSource, ErrorType};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
 use crate::classify::{self, RequestKind};
-use crate::cluster::Forwarding;
 use crate::config::Scheme;
 use crate::gateway::Gateway;
 use crate::history::record::EndCause;
@@ -23,10 +22,9 @@ use crate::proxy::context::Context;
 use crate::proxy::direct;
 use crate::proxy::finish;
 use crate::proxy::headers;
-use crate::proxy::observe::{PageObserver, Told};
+use crate::proxy::passing;
 use crate::proxy::rebind;
 use crate::proxy::rescue::OwnAnswer;
-use crate::proxy::rewrite::Rewriter;
 use crate::proxy::submit::{self, Outcome};
 use crate::time;
 use crate::upstream;
@@ -88,20 +86,6 @@ impl Service {
         }
         let (header, body) = answer.into_parts()?;
         write(session, header, body).await
-    }
-
-    /// The page has passed: what it told of its query is noted.
-    fn page_passed(&self, ctx: &mut Context) {
-        let Some(streaming) = ctx.streaming() else { return };
-        let told = streaming.observer.take().map(|mut observer| observer.finish());
-        let cluster = streaming.cluster.clone();
-        match (told, &streaming.id, &streaming.query) {
-            (Some(Told::Ended { state, error }), Some(id), _) => {
-                self.gateway.sticky.ended(&cluster, id, EndCause::LastPage, (state, error));
-            }
-            (Some(Told::GoesOn), _, Some(query)) => self.gateway.sticky.goes_on(&cluster, query),
-            _ => {}
-        }
     }
 }
 
@@ -251,39 +235,7 @@ impl ProxyHttp for Service {
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> pingora::Result<()> {
-        let now = time::now();
-        ctx.facts.answered(now);
-        ctx.facts.body_began = Some(now);
-        let page = matches!(ctx.kind, Some(RequestKind::Page(_)));
-        let reads = session.req_header().method == Method::GET;
-        let origin = ctx.client.as_ref().map(|client| client.origin.clone());
-        let Some(streaming) = ctx.streaming() else { return Ok(()) };
-        // Trino says none of these about a page: what stands before it has lost it for a while.
-        if page && matches!(response.status.as_u16(), 502..=504) {
-            let status = ErrorType::HTTPStatus(response.status.as_u16());
-            return Error::e_explain(status, "a page was answered before its coordinator");
-        }
-        streaming.cluster.reached(now);
-        if !page || response.status != 200 {
-            return Ok(());
-        }
-        // Only now is it sure that the query lives there: a client can make up any id.
-        if let (None, Some(id)) = (&streaming.query, &streaming.id) {
-            streaming.query = Some(self.gateway.sticky.met(&streaming.cluster, id));
-        }
-        if !reads {
-            return Ok(());
-        }
-        let encoding = response.headers.get(http::header::CONTENT_ENCODING);
-        streaming.observer = Some(PageObserver::of_encoding(encoding.map(|v| v.as_bytes())));
-        if let Some(origin) = origin
-            && streaming.cluster.forwarding_for(origin.scheme) == Forwarding::Rewritten
-        {
-            streaming.rewriter = Some(Rewriter::to(origin.to_string()));
-            response.remove_header(&http::header::CONTENT_LENGTH);
-            response.insert_header(http::header::TRANSFER_ENCODING, "chunked")?;
-        }
-        Ok(())
+        passing::head(&self.gateway, session, response, ctx)
     }
 
     fn upstream_response_body_filter(
@@ -293,17 +245,7 @@ impl ProxyHttp for Service {
         end: bool,
         ctx: &mut Context,
     ) -> pingora::Result<Option<Duration>> {
-        if let Some(streaming) = ctx.streaming() {
-            if let (Some(observer), Some(chunk)) = (&mut streaming.observer, body.as_ref()) {
-                observer.see(chunk);
-            }
-            if let Some(rewriter) = &mut streaming.rewriter {
-                *body = rewriter.pass(body.take(), end);
-            }
-        }
-        if end {
-            self.page_passed(ctx);
-        }
+        passing::chunk(&self.gateway, body, end, ctx);
         Ok(None)
     }
 

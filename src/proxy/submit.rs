@@ -19,6 +19,7 @@ use crate::gateway::Gateway;
 use crate::gateway::kept::Order;
 use crate::listener::Client;
 use crate::proxy::context::{Context, Facts as LogFacts};
+use crate::proxy::pinned;
 use crate::proxy::place::{ANSWER_MAX, Placing};
 use crate::proxy::rescue::OwnAnswer;
 use crate::proxy::statement::Statement;
@@ -74,7 +75,9 @@ pub async fn serve(
         rule: decision.rule,
     });
     let placing = Placing { gateway, fleet: &fleet, order: &order, whole: statement.whole };
-    let submit = Submit { placing, group, deadline: time::now() + fleet.config.timeouts.submit };
+    let pinned = pinned::of_submit(gateway, &order.head, &order.text);
+    let deadline = time::now() + fleet.config.timeouts.submit;
+    let submit = Submit { placing, group, pinned, deadline };
     if statement.whole {
         submit.run(&mut ctx.facts).await
     } else {
@@ -105,6 +108,8 @@ fn decide(gateway: &Gateway, head: &RequestHeader, client: &Client) -> Decision 
 struct Submit<'a> {
     placing: Placing<'a>,
     group: &'a Arc<Group>,
+    /// The only cluster that can take it, whatever its group.
+    pinned: Option<Arc<Cluster>>,
     /// When the client must have an answer.
     deadline: Instant,
 }
@@ -139,7 +144,12 @@ impl Submit<'_> {
             match sent {
                 Sent::Answer(answer) => return self.pass_on(reservation, answer, facts),
                 // It is not ready any more; the next choice falls on another one, or waits.
-                Sent::Unsent(error) => self.gateway().cannot_connect(&cluster, &error.chain()),
+                Sent::Unsent(error) => {
+                    self.gateway().cannot_connect(&cluster, &error.chain());
+                    if self.pinned.is_some() {
+                        tokio::time::sleep_until(self.deadline.min(time::now() + PAUSE)).await;
+                    }
+                }
                 Sent::Failed(answer) => {
                     warn!(cluster = %cluster.name(), status = %answer.header.status, "submit failed");
                     cluster.suspect();
@@ -214,6 +224,9 @@ impl Submit<'_> {
     /// Chooses a cluster, one that was not `tried` before, waiting until the deadline for one to
     /// become ready.
     async fn reserve(&self, tried: &[u64]) -> Result<Reservation, OwnAnswer> {
+        if let Some(cluster) = &self.pinned {
+            return Ok(Reservation::new(cluster.clone()));
+        }
         if let Some(reservation) = self.group.choose_other_than(tried) {
             return Ok(reservation);
         }
@@ -254,6 +267,7 @@ impl Submit<'_> {
     ) -> pingora::Result<Outcome> {
         let cluster = reservation.cluster().clone();
         cluster.reached(time::now());
+        pinned::learn(self.gateway(), &cluster, &answer.header);
         let placed = self.placing.accepted(reservation, answer)?;
         facts.cluster = Some(cluster);
         facts.query_id = placed.query.map(|query| query.id().clone());

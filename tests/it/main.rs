@@ -6,6 +6,7 @@ mod balance;
 mod history;
 mod image;
 mod intent;
+mod pinned;
 mod ready;
 mod repair;
 mod rules;

@@ -127,6 +127,9 @@ fn number(token: &str) -> u64 {
 
 fn submit(coordinator: &mut Coordinator, request: &Request, moment: Moment<'_>) -> Response {
     let told = |name| request.header(name).map(str::to_owned);
+    if let Some(handshake) = told("x-stub-challenge") {
+        return challenge(&handshake, &format!("{}-{}", coordinator.mark(), handshake), moment);
+    }
     let Some(user) = told("x-trino-user").or_else(|| told("authorization")) else {
         return Response::text(401, "Basic authentication or X-Trino-User must be sent");
     };
@@ -223,6 +226,17 @@ fn segment(coordinator: &mut Coordinator, verb: &str, name: &str) -> Response {
     }
 }
 
+/// What Trino answers who has not logged in yet by OAuth2. A client asks the stub for it with
+/// `X-Stub-Challenge: HASH`, where HASH stands for the hash of the hand-shake's id.
+fn challenge(hash: &str, id: &str, moment: Moment<'_>) -> Response {
+    let base = moment.base;
+    let told = format!(
+        "Bearer x_redirect_server=\"{base}/oauth2/token/initiate/{hash}\", \
+         x_token_server=\"{base}/oauth2/token/{id}\""
+    );
+    Response { headers: vec![("WWW-Authenticate", told)], ..Response::empty(401) }
+}
+
 /// What a coordinator tells about itself.
 fn about(coordinator: &Coordinator, segments: &[&str], moment: Moment<'_>) -> Response {
     let behaviour = moment.behaviour;
@@ -255,6 +269,12 @@ fn about(coordinator: &Coordinator, segments: &[&str], moment: Moment<'_>) -> Re
             });
             Response::json(told.to_string().into_bytes())
         }
+        // The state of a hand-shake lies in the coordinator that began it.
+        ["oauth2", "token", id] if *id != "initiate" => {
+            let own = id.starts_with(coordinator.mark());
+            if own { Response::json(br#"{"token":"t"}"#.to_vec()) } else { not_found() }
+        }
+        ["oauth2", ..] => Response::empty(303),
         ["ui", ..] => {
             let page = format!("<!DOCTYPE html><title>stub {}</title>", coordinator.mark());
             Response::html(200, &page)

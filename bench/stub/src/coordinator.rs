@@ -91,6 +91,8 @@ pub(crate) struct Coordinator {
     ended: VecDeque<(Duration, String)>,
     wakeups: BTreeSet<(Duration, String)>,
     transactions: HashSet<String>,
+    /// How many transactions began.
+    begun: u64,
     spool: Spool,
     counts: Counts,
     history: VecDeque<CountsAt>,
@@ -111,6 +113,7 @@ impl Coordinator {
             ended: VecDeque::new(),
             wakeups: BTreeSet::new(),
             transactions: HashSet::new(),
+            begun: 0,
             spool: Spool::default(),
             counts: Counts::default(),
             history: VecDeque::new(),

@@ -60,7 +60,8 @@ impl Coordinator {
         match statement {
             Statement::Session(lines) => told.extend(lines.iter().cloned()),
             Statement::Begin => {
-                let mixed = names::mix(self.secret ^ self.made ^ 0x7a);
+                self.begun += 1;
+                let mixed = names::mix(self.secret ^ names::mix(self.begun) ^ 0x7a);
                 let id =
                     format!("{:08x}-0000-4000-8000-{:012x}", mixed >> 32, mixed & 0xffff_ffff_ffff);
                 self.transactions.insert(id.clone());

@@ -1,0 +1,126 @@
+//! An answer on its way back through the proxy: what its head and its bytes teach, and the little that
+//! is changed in them.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::Method;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING};
+use pingora::http::ResponseHeader;
+use pingora::{Error, ErrorType};
+use pingora_proxy::Session;
+
+use crate::classify::RequestKind;
+use crate::cluster::{Cluster, Forwarding};
+use crate::config::Scheme;
+use crate::gateway::Gateway;
+use crate::history::record::EndCause;
+use crate::proxy::context::{Context, Streaming};
+use crate::proxy::observe::{PageObserver, Told};
+use crate::proxy::rewrite::Rewriter;
+use crate::proxy::segments::Segments;
+use crate::proxy::{cookie, pinned};
+use crate::sticky::pins::Pin;
+use crate::time;
+
+/// The head of an answer came.
+pub fn head(
+    gateway: &Gateway,
+    session: &Session,
+    response: &mut ResponseHeader,
+    ctx: &mut Context,
+) -> pingora::Result<()> {
+    let now = time::now();
+    ctx.facts.answered(now);
+    ctx.facts.body_began = Some(now);
+    let page = matches!(ctx.kind, Some(RequestKind::Page(_)));
+    let web = ctx.kind == Some(RequestKind::Ui);
+    let origin = ctx.client.as_ref().map(|client| client.origin.clone());
+    let Some(streaming) = ctx.streaming() else { return Ok(()) };
+    // Trino says none of these about a page: what stands before it has lost it for a while.
+    if page && matches!(response.status.as_u16(), 502..=504) {
+        let status = ErrorType::HTTPStatus(response.status.as_u16());
+        return Error::e_explain(status, "a page was answered before its coordinator");
+    }
+    streaming.cluster.reached(now);
+    pinned::learn(gateway, &streaming.cluster, response);
+    if web {
+        let scheme = origin.as_ref().map_or(Scheme::Http, |origin| origin.scheme);
+        keep_browser(gateway, session, response, &streaming.cluster, scheme)?;
+    }
+    if !page || response.status != 200 {
+        return Ok(());
+    }
+    // Only now is it sure that the query lives there: a client can make up any id.
+    if let (None, Some(id)) = (&streaming.query, &streaming.id) {
+        streaming.query = Some(gateway.sticky.met(&streaming.cluster, id));
+    }
+    if session.req_header().method != Method::GET {
+        return Ok(());
+    }
+    look_into(streaming, response);
+    if let Some(origin) = origin
+        && streaming.cluster.forwarding_for(origin.scheme) == Forwarding::Rewritten
+    {
+        streaming.rewriter = Some(Rewriter::to(origin.to_string()));
+        response.remove_header(&CONTENT_LENGTH);
+        response.insert_header(TRANSFER_ENCODING, "chunked")?;
+    }
+    Ok(())
+}
+
+/// Gives a browser the cookie for this cluster, unless it has it.
+fn keep_browser(
+    gateway: &Gateway,
+    session: &Session,
+    response: &mut ResponseHeader,
+    cluster: &Arc<Cluster>,
+    scheme: Scheme,
+) -> pingora::Result<()> {
+    let has = cookie::read(&gateway.cookie_key, &session.req_header().headers);
+    if has.as_ref() != Some(cluster.name()) {
+        let line = cookie::write(&gateway.cookie_key, cluster.name(), scheme);
+        response.append_header("Set-Cookie", line)?;
+    }
+    Ok(())
+}
+
+fn look_into(streaming: &mut Streaming, response: &ResponseHeader) {
+    let encoding = response.headers.get(CONTENT_ENCODING).map(|value| value.as_bytes());
+    streaming.observer = Some(PageObserver::of_encoding(encoding));
+    if response.headers.contains_key("x-trino-query-data-encoding") {
+        streaming.segments = Some(Segments::of_encoding(encoding));
+    }
+}
+
+/// A part of its body came; `end`: the last one.
+pub fn chunk(gateway: &Gateway, body: &mut Option<Bytes>, end: bool, ctx: &mut Context) {
+    let Some(streaming) = ctx.streaming() else { return };
+    if let Some(chunk) = body.as_ref() {
+        if let Some(observer) = &mut streaming.observer {
+            observer.see(chunk);
+        }
+        // Before the client can ask for what the chunk lists.
+        for name in streaming.segments.iter_mut().flat_map(|segments| segments.see(chunk)) {
+            gateway.sticky.pins.learn(Pin::Segment, &name, &streaming.cluster);
+        }
+    }
+    if let Some(rewriter) = &mut streaming.rewriter {
+        *body = rewriter.pass(body.take(), end);
+    }
+    if end {
+        passed(gateway, streaming);
+    }
+}
+
+/// The page has passed: what it told of its query is noted.
+fn passed(gateway: &Gateway, streaming: &mut Streaming) {
+    let told = streaming.observer.take().map(|mut observer| observer.finish());
+    match (told, &streaming.id, &streaming.query) {
+        (Some(Told::Ended { state, error }), Some(id), _) => {
+            gateway.sticky.ended(&streaming.cluster, id, EndCause::LastPage, (state, error));
+        }
+        (Some(Told::GoesOn), _, Some(query)) => gateway.sticky.goes_on(&streaming.cluster, query),
+        _ => {}
+    }
+}
