@@ -5,3 +5,4 @@ mod life;
 mod pages;
 mod queries;
 mod support;
+mod survive;

@@ -95,9 +95,30 @@ def cancel(client, sql):
     print("cancelled")
 
 
+def transactions(address, source, count):
+    """Transactions of three statements, one after the other on one connection."""
+    host, port = address.rsplit(":", 1)
+    connection = trino.dbapi.connect(
+        host=host, port=int(port), user="real-test", source=source,
+        isolation_level=trino.transaction.IsolationLevel.READ_COMMITTED,
+    )
+    for _ in range(count):
+        cursor = connection.cursor()
+        for _ in range(2):
+            cursor.execute("SELECT count(*) FROM tpch.tiny.nation")
+            rows = cursor.fetchall()
+            if rows != [[25]]:
+                raise SystemExit(f"wrong rows: {rows}")
+        connection.commit()
+    print(f"{count} transactions")
+
+
 def main():
     """Does what the command line says."""
     kind, address, source, act, sql = sys.argv[1:6]
+    if act == "transactions":
+        transactions(address, source, int(sql))
+        return
     client = {"dbapi": Dbapi, "sqlalchemy": SqlAlchemy}[kind](address, source)
     if act == "rows":
         print_rows(client, sql)

@@ -85,6 +85,14 @@ impl Client {
         (count.parse().expect("a count"), sum.parse().expect("a sum"))
     }
 
+    /// Runs transactions of several statements; only the DBAPI does.
+    pub(crate) async fn transactions(self, address: &str, count: u32) -> String {
+        let output =
+            run(self.command(address, "real-tx", "transactions", &count.to_string())).await;
+        assert!(output.status.success(), "{self:?}: {}", explain(&output));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
     /// Starts a query that does not end, and cancels it once it surely runs: the programs know
     /// that by its first row; the CLI holds rows back, so for it `running` must tell.
     pub(crate) async fn cancel(

@@ -21,9 +21,36 @@ pub(crate) struct Gateway {
     client: String,
     admin: String,
     process: Child,
+    verb: &'static str,
 }
 
 impl Gateway {
+    /// Starts Warren under its supervisor in front of clusters, and waits until all are ready.
+    pub(crate) async fn start_supervised(clusters: &[(&str, &str)]) -> Self {
+        let mut gateway = Self::start_as("supervise", "sqlite:warren.db", clusters);
+        gateway.wait_until_ready().await;
+        gateway
+    }
+
+    /// The process id of the newest worker of a supervisor.
+    pub(crate) fn worker(&self) -> u32 {
+        let id = self.process.id();
+        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
+        let children = children.expect("a supervisor that runs");
+        let newest = children.split_whitespace().last().expect("a worker that runs");
+        newest.parse().expect("a process id")
+    }
+
+    /// `warren upgrade`.
+    pub(crate) fn upgrade(&self) {
+        let done = Command::new(env!("CARGO_BIN_EXE_warren"))
+            .args(["upgrade", "--config"])
+            .arg(self.folder.path().join("warren.toml"))
+            .output()
+            .expect("warren starts");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+
     /// Starts Warren in front of clusters (`name`, `host:port`) of one group, and waits until its
     /// own probe calls all of them ready.
     pub(crate) async fn start(clusters: &[(&str, &str)]) -> Self {
@@ -39,6 +66,10 @@ impl Gateway {
 
     /// Starts Warren with this store and waits for nothing.
     pub(crate) fn start_with_store(store: &str, clusters: &[(&str, &str)]) -> Self {
+        Self::start_as("serve", store, clusters)
+    }
+
+    fn start_as(verb: &'static str, store: &str, clusters: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let (client, admin) = (free_address().to_string(), free_address().to_string());
         let file = folder.path().join("warren.toml");
@@ -46,8 +77,8 @@ impl Gateway {
         std::fs::write(&file, text).expect("a writable folder");
         let rules = "function route(request)\n  return \"bi\"\nend\n";
         std::fs::write(folder.path().join("route.lua"), rules).expect("a writable folder");
-        let process = spawn(&folder);
-        Self { folder, client, admin, process }
+        let process = spawn(&folder, verb);
+        Self { folder, client, admin, process, verb }
     }
 
     /// SIGKILL, and a new start on the same ports that has forgotten everything.
@@ -59,7 +90,7 @@ impl Gateway {
             let _ = std::fs::remove_file(self.folder.path().join(file));
         }
         std::fs::remove_dir_all(self.folder.path().join("state")).expect("its state folder");
-        self.process = spawn(&self.folder);
+        self.process = spawn(&self.folder, self.verb);
     }
 
     /// What the operators' port says of a cluster.
@@ -123,11 +154,11 @@ fn show_end_of_log(folder: &TempDir) {
     eprintln!("the end of Warren's log:\n{}", lines[start..].join("\n"));
 }
 
-fn spawn(folder: &TempDir) -> Child {
+fn spawn(folder: &TempDir, verb: &str) -> Child {
     let log = File::options().create(true).append(true).open(folder.path().join("log"));
     let log = log.expect("a writable folder");
     Command::new(env!("CARGO_BIN_EXE_warren"))
-        .args(["serve", "--config"])
+        .args([verb, "--config"])
         .arg(folder.path().join("warren.toml"))
         .current_dir(folder.path())
         .stdin(Stdio::null())

@@ -1,0 +1,132 @@
+//! What real clients of real Trino do not notice: Warren's own crashes and upgrades; and what must
+//! stay at one coordinator though it names no query.
+
+use std::process::Command;
+use std::time::Duration;
+
+use futures::future::join_all;
+
+use crate::support::clients::Client;
+use crate::support::coordinator::{self, USER};
+use crate::support::gateway::Gateway;
+use crate::support::surroundings::{blue, green};
+use crate::support::wire;
+
+/// A query of ten seconds that takes no CPU: exactly 100 rows.
+const SLOW: &str = "CREATE TABLE IF NOT EXISTS blackhole.default.ten (x bigint) WITH \
+     (split_count = 1, pages_per_split = 10, rows_per_page = 10, field_length = 8, \
+     page_processing_delay = '1s')";
+
+async fn gateway() -> Gateway {
+    for address in [blue(), green()] {
+        coordinator::run(&address, SLOW).await;
+    }
+    Gateway::start_supervised(&[("blue", &blue()), ("green", &green())]).await
+}
+
+#[expect(clippy::print_stdout, reason = "the figure is part of the report")]
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_live_through_kills_and_upgrades() {
+    let gateway = gateway().await;
+    let address = gateway.client().to_owned();
+    let statement = "SELECT * FROM blackhole.default.ten";
+    let rows = |client: Client| {
+        let address = address.clone();
+        tokio::spawn(async move {
+            // A JVM takes seconds to start on a busy machine; by then some of these have ended.
+            let mut counts = Vec::new();
+            for _ in 0..3 {
+                counts.push(client.rows(&address, statement).await.lines().count());
+            }
+            counts
+        })
+    };
+    let running: Vec<_> = Client::ALL.into_iter().map(rows).collect();
+    let mut falls = 0;
+    while !running.iter().all(tokio::task::JoinHandle::is_finished) {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        if falls % 2 == 0 {
+            let worker = gateway.worker().to_string();
+            let killed = Command::new("kill").args(["-KILL", &worker]).status();
+            assert!(killed.expect("kill runs").success());
+        } else {
+            gateway.upgrade();
+        }
+        falls += 1;
+    }
+    let counts = join_all(running).await;
+    for (client, counts) in Client::ALL.into_iter().zip(counts) {
+        assert_eq!(counts.expect("it ran"), [100, 100, 100], "{client:?}");
+    }
+    println!("12 queries of 10 s lived through {falls} kills and upgrades");
+    assert!(falls >= 8, "{falls}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn transactions_of_python_are_right() {
+    let gateway = gateway().await;
+    // Two at once, so that loads differ and luck shows.
+    let both = [(); 2].map(|()| Client::Dbapi.transactions(gateway.client(), 50));
+    assert_eq!(join_all(both).await, ["50 transactions", "50 transactions"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_is_killed_from_wherever() {
+    let gateway = gateway().await;
+    let address = gateway.client();
+    for number in 0..4 {
+        let source = format!("victim-{number}-{}", std::process::id());
+        let headers = [("X-Trino-User", USER), ("X-Trino-Source", source.as_str())];
+        let statement = "SELECT * FROM blackhole.default.ten";
+        let posted = wire::ask(address, "POST", "/v1/statement", &headers, statement).await;
+        let mut page = coordinator::json(&posted.expect("an answer"));
+        let id = page["id"].as_str().expect("an id").to_owned();
+        while page["stats"]["state"] != "RUNNING" {
+            let uri = page["nextUri"].as_str().expect("it goes on").to_owned();
+            let path = &uri[uri.find("/v1/").expect("a path of Trino's")..];
+            let answer = wire::ask(address, "GET", path, &headers, "").await.expect("an answer");
+            page = coordinator::json(&answer);
+        }
+        let call = format!("CALL system.runtime.kill_query(query_id => '{id}', message => 'test')");
+        let told = Client::Dbapi.rows(address, &call).await;
+        assert!(!told.starts_with("error"), "{told}");
+        let mut ends = Vec::new();
+        for owner in [blue(), green()] {
+            if !coordinator::queries_of(&owner, &source).await.is_empty() {
+                ends.push(coordinator::end_of(&owner, &source).await);
+            }
+        }
+        assert_eq!(ends, ["ADMINISTRATIVELY_KILLED"], "{id}");
+    }
+}
+
+/// The value of a cookie that an answer sets.
+fn cookie(answer: &wire::Message, name: &str) -> Option<String> {
+    let lines = answer.headers.iter().filter(|(key, _)| key.eq_ignore_ascii_case("set-cookie"));
+    let start = format!("{name}=");
+    let mut values = lines.filter_map(|(_, line)| line.split(';').next());
+    values.find(|pair| pair.starts_with(&start)).map(str::to_owned)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_to_the_web_pages_lasts() {
+    let gateway = gateway().await;
+    let form = [("Content-Type", "application/x-www-form-urlencoded")];
+    let body = "username=real-test&password=&redirectPath=";
+    let login = wire::ask(gateway.client(), "POST", "/ui/login", &form, body).await;
+    let login = login.expect("an answer");
+    let ours = cookie(&login, "warren-cluster").expect("ours");
+    let theirs = cookie(&login, "Trino-UI-Token").expect("Trino's");
+    let cookies = format!("{ours}; {theirs}");
+    for number in 0..20 {
+        let headers = [("Cookie", cookies.as_str())];
+        let path = ["/ui/api/stats", "/ui/api/cluster", "/ui/api/query"][number % 3];
+        let answer = wire::ask(gateway.client(), "GET", path, &headers, "").await;
+        assert_eq!(answer.expect("an answer").status(), 200, "{path}");
+    }
+    // Without ours a visitor may meet the other coordinator, whose key is another one.
+    let elsewhere = wire::ask(&green(), "GET", "/ui/api/stats", &[("Cookie", &theirs)], "").await;
+    let direct = wire::ask(&blue(), "GET", "/ui/api/stats", &[("Cookie", &theirs)], "").await;
+    let told = [elsewhere, direct].map(|answer| answer.expect("an answer").status());
+    assert!(told.contains(&401) && told.contains(&200), "{told:?}");
+}
