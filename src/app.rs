@@ -4,12 +4,14 @@
 pub mod doors;
 mod ending;
 pub mod notify;
+pub mod tls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use pingora::apps::HttpServerOptions;
+use pingora::listeners::tls::TlsSettings;
 use pingora::listeners::{L4BufferSettings, ListenerConfig};
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server};
@@ -34,6 +36,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::{admin, control};
 use doors::{Accepting, Doors, Inherited};
 use ending::Ending;
+use tls::{Certificates, TlsError};
 
 /// Read buffer of a client connection: 3,000 idle ones cost 53 KiB each with it, 98 KiB without.
 const READ_BUFFER: usize = 16 << 10;
@@ -71,6 +74,9 @@ pub enum AppError {
     /// The rules.
     #[error("load the rules")]
     Rules(#[source] RulesError),
+    /// Certificates of a port.
+    #[error("use the certificates of the listener `{0}`")]
+    Tls(String, #[source] TlsError),
     /// A port.
     #[error("listen on {0}")]
     Listen(SocketAddr, #[source] std::io::Error),
@@ -85,28 +91,58 @@ pub fn serve(config: Config) -> Result<(), AppError> {
         .build()
         .map_err(AppError::Runtime)?;
     let sockets = our_sockets(&config)?;
+    let listeners = listeners(&config)?;
     let (stop, stopped) = watch::channel(false);
     let (gateway, history) = control.block_on(start(config, stopped, control.handle().clone()))?;
     control.spawn(tell_when_ready(gateway.clone()));
-    run_data_path(&gateway, &control, (stop, history), sockets);
+    let listeners: Vec<ListenerConfig> = listeners
+        .into_iter()
+        .map(|(listener, secure)| {
+            let Some((certificates, settings)) = secure else { return listener };
+            control.spawn(certificates.watch(gateway.metrics.clone()));
+            listener.tls(settings)
+        })
+        .collect();
+    run_data_path(&gateway, &control, (stop, history), (sockets, listeners));
     control.shutdown_timeout(Duration::from_secs(1));
     Ok(())
 }
 
 /// The inherited sockets that the settings ask for. What is not among them must be free to bind.
 fn our_sockets(config: &Config) -> Result<Vec<Inherited>, AppError> {
-    let wanted = config.listen.client;
+    let wanted: Vec<SocketAddr> =
+        config.listen.listeners().iter().map(|listener| listener.address).collect();
     let (ours, others): (Vec<_>, Vec<_>) =
-        doors::inherited(environment).into_iter().partition(|socket| socket.address == wanted);
+        doors::inherited(environment).into_iter().partition(|s| wanted.contains(&s.address));
     for socket in others {
         warn!(address = %socket.address, "no setting asks for this inherited socket; nobody accepts there");
     }
-    if ours.is_empty() {
-        // Pingora binds when its runtime runs, and ends the process if it cannot; better to say so now.
-        let bound = std::net::TcpListener::bind(wanted);
-        bound.map(drop).map_err(|error| AppError::Listen(wanted, error))?;
+    // Pingora binds when its runtime runs, and ends the process if it cannot; better to say so now.
+    for address in wanted {
+        if !ours.iter().any(|socket| socket.address == address) {
+            let bound = std::net::TcpListener::bind(address);
+            bound.map(drop).map_err(|error| AppError::Listen(address, error))?;
+        }
     }
     Ok(ours)
+}
+
+type Secure = (Arc<Certificates>, TlsSettings);
+
+/// The ports for clients, with their certificates where they have some.
+fn listeners(config: &Config) -> Result<Vec<(ListenerConfig, Option<Secure>)>, AppError> {
+    let all = config.listen.listeners().into_iter().map(|listener| {
+        let buffer = L4BufferSettings::default().read(READ_BUFFER);
+        let accepts = ListenerConfig::tcp(listener.address.to_string()).l4_buffer(buffer);
+        let failed = |error| AppError::Tls(listener.name.clone(), error);
+        let secure = listener.tls.as_ref().map(|settings| {
+            let certificates = Certificates::load(settings).map_err(failed)?;
+            let settings = tls::settings(&certificates).map_err(failed)?;
+            Ok((certificates, settings))
+        });
+        Ok((accepts, secure.transpose()?))
+    });
+    all.collect()
 }
 
 fn environment(name: &str) -> Option<String> {
@@ -179,7 +215,7 @@ fn run_data_path(
     gateway: &Arc<Gateway>,
     control: &Runtime,
     (stop, history): (watch::Sender<bool>, History),
-    sockets: Vec<Inherited>,
+    (sockets, listeners): (Vec<Inherited>, Vec<ListenerConfig>),
 ) {
     let config = gateway.registry.fleet().config.clone();
     let conf = ServerConf {
@@ -200,10 +236,8 @@ fn run_data_path(
     let mut proxy = http_proxy(&server.configuration, Service::new(gateway.clone()));
     proxy.server_options = Some(options);
     let doors = Doors::new();
-    let buffer = L4BufferSettings::default().read(READ_BUFFER);
-    let client = ListenerConfig::tcp(config.listen.client.to_string()).l4_buffer(buffer);
     server.add_service(Accepting::new(proxy, &doors, sockets, |service| {
-        service.add_listener(client);
+        listeners.into_iter().for_each(|listener| service.add_listener(listener));
     }));
     info!(
         client = %config.listen.client, admin = %config.listen.admin, gateway = gateway.name,

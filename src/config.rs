@@ -70,6 +70,10 @@ pub struct Config {
 pub struct Listen {
     /// `client`: where Trino clients connect.
     pub client: SocketAddr,
+    /// `tls` of `client`.
+    pub tls: Option<Tls>,
+    /// `[[listeners]]`: further ports for clients.
+    pub more: Vec<Listener>,
     /// `admin`: the operators' port.
     pub admin: SocketAddr,
     /// `public_url`: what clients are told to come back to; else the `Host` that they sent.
@@ -127,6 +131,35 @@ impl Scheme {
             Self::Https => 443,
         }
     }
+}
+
+impl Listen {
+    /// All ports for clients, that of `client` first.
+    pub fn listeners(&self) -> Vec<Listener> {
+        let first =
+            Listener { name: "client".to_owned(), address: self.client, tls: self.tls.clone() };
+        std::iter::once(first).chain(self.more.iter().cloned()).collect()
+    }
+}
+
+/// A port for clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// `name`.
+    pub name: String,
+    /// `address`.
+    pub address: SocketAddr,
+    /// `tls`.
+    pub tls: Option<Tls>,
+}
+
+/// `tls` of a port for clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// `certificate` and `key`, then those of `more`. Absolute.
+    pub pairs: Vec<(PathBuf, PathBuf)>,
+    /// `client_ca`: authorities of which each client must show a certificate.
+    pub client_ca: Option<PathBuf>,
 }
 
 /// `[admin]`.

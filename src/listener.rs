@@ -141,6 +141,8 @@ mod tests {
             public_url: None,
             allowed_hosts: allowed.iter().map(|&host| host.to_owned()).collect(),
             cookie_key: None,
+            tls: None,
+            more: Vec::new(),
             trusted_proxies: trusted.iter().map(|net| net.parse().expect("a net")).collect(),
             workers: 1,
             work_stealing: false,

@@ -88,7 +88,9 @@ pub fn run(config: &Config, file: &Path) -> Result<(), SuperviseError> {
         .map_err(|error| SuperviseError::StateFolder(folder.clone(), error))?;
     let alone = control::alone(folder)?;
     let store = store::hold(&config.store).map_err(SuperviseError::Store)?;
-    let sockets = sockets::bind(&[config.listen.client])?;
+    let listeners = config.listen.listeners();
+    let addresses: Vec<_> = listeners.iter().map(|listener| listener.address).collect();
+    let sockets = sockets::bind(&addresses)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

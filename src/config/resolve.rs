@@ -3,6 +3,7 @@
 //! Reads secrets and looks whether named files exist; opens no socket and no store.
 
 mod clusters;
+mod listeners;
 mod together;
 
 use std::num::NonZero;
@@ -63,7 +64,7 @@ pub(super) fn parse_with(
 
 /// Reads everything before it gives up, so that all problems are noted.
 fn resolve(root: &Section<'_>, file: PathBuf) -> Option<Config> {
-    let listen = listen(&root.section("listen", "listen"));
+    let listen = listen(root, &root.section("listen", "listen"));
     let admin = root.section("admin", "admin");
     let admin = super::Admin { token: secret::read(&admin, "token") };
     let store_section = root.section("store", "store");
@@ -98,7 +99,7 @@ fn resolve(root: &Section<'_>, file: PathBuf) -> Option<Config> {
     })
 }
 
-fn listen(section: &Section<'_>) -> Option<Listen> {
+fn listen(root: &Section<'_>, section: &Section<'_>) -> Option<Listen> {
     let client = section.parsed("client", address::socket);
     let admin = section.parsed("admin", address::socket);
     if let (Some(client), Some(admin)) = (client, admin)
@@ -117,8 +118,13 @@ fn listen(section: &Section<'_>) -> Option<Listen> {
     let trusted_proxies = section.list("trusted_proxies", address::network);
     let work_stealing = section.flag("work_stealing");
     let cookie_key = secret::read(section, "cookie_key");
+    let tls = listeners::first(section);
+    let taken: Vec<_> = client.iter().chain(&admin).copied().collect();
+    let more = listeners::more(root, &taken);
     Some(Listen {
         client: client?,
+        tls,
+        more,
         admin: admin?,
         public_url,
         allowed_hosts,

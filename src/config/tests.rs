@@ -146,6 +146,7 @@ fn every_default_of_the_list_is_a_good_value() {
     .assert_eq(&format!("{:#?}\n{:#?}\n{:#?}", config.limits, config.timeouts, config.health));
 }
 
+#[expect(clippy::too_many_lines, reason = "the whole file as it is read")]
 #[test]
 fn the_complete_file_has_all_settings_at_their_defaults() {
     let mut shipped = parse(COMPLETE).expect("the shipped file is good");
@@ -166,6 +167,43 @@ fn the_complete_file_has_all_settings_at_their_defaults() {
     let shown = differences(&config).replace(&folder.path().display().to_string(), "(folder)");
     // Only what has no default may differ.
     expect![[r#"
+        tls: Some(
+        Tls {
+        pairs: [
+        (
+        "/etc/warren/tls/warren.pem",
+        "/etc/warren/tls/warren.key",
+        ),
+        (
+        "/etc/warren/tls/other.pem",
+        "/etc/warren/tls/other.key",
+        ),
+        ],
+        client_ca: Some(
+        "/etc/warren/tls/clients.pem",
+        ),
+        ),
+        more: [
+        Listener {
+        name: "https",
+        address: 0.0.0.0:8443,
+        tls: Some(
+        Tls {
+        pairs: [
+        (
+        "/etc/warren/tls/warren.pem",
+        "/etc/warren/tls/warren.key",
+        ),
+        (
+        "/etc/warren/tls/other.pem",
+        "/etc/warren/tls/other.key",
+        ),
+        ],
+        client_ca: Some(
+        "/etc/warren/tls/clients.pem",
+        ),
+        },
+        ),
         public_url: Some(
         PublicUrl {
         scheme: Https,
@@ -617,6 +655,11 @@ fn some_changes_need_a_restart() {
     assert_eq!(needs_restart(&old, &new), ["listen.client", "store.url"]);
 
     new.listen.admin.set_port(1);
+    let paths = |number: usize| (format!("c{number}").into(), format!("k{number}").into());
+    let tls = super::Tls { pairs: vec![paths(1), paths(2)], client_ca: Some("ca".into()) };
+    new.listen.tls = Some(tls.clone());
+    let address = "127.0.0.1:1".parse().expect("an address");
+    new.listen.more.push(super::Listener { name: "a".to_owned(), address, tls: Some(tls) });
     new.listen.public_url = super::address::public_url("http://a").ok();
     new.listen.allowed_hosts.push("a".to_owned());
     new.listen.trusted_proxies.extend(super::address::network("::1"));

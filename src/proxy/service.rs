@@ -67,12 +67,12 @@ impl Service {
         let host = head.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
         let authority = head.uri.authority().map(http::uri::Authority::as_str).or(host);
         let told = Head { authority: authority.unwrap_or_default(), headers: &head.headers };
-        listener::client(peer, Scheme::Http, told, &ctx.fleet.config.listen).map_err(
-            |bad| match bad {
-                BadHost::Malformed => OwnAnswer::bad_head("Host is no host name"),
-                BadHost::NotAllowed(name) => OwnAnswer::bad_host(&format!("the host '{name}'")),
-            },
-        )
+        let secure = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
+        let scheme = if secure { Scheme::Https } else { Scheme::Http };
+        listener::client(peer, scheme, told, &ctx.fleet.config.listen).map_err(|bad| match bad {
+            BadHost::Malformed => OwnAnswer::bad_head("Host is no host name"),
+            BadHost::NotAllowed(name) => OwnAnswer::bad_host(&format!("the host '{name}'")),
+        })
     }
 
     async fn answer(

@@ -16,3 +16,4 @@ mod submit;
 mod supervise;
 mod support;
 mod tidy;
+mod tls;

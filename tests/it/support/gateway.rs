@@ -31,6 +31,8 @@ pub(crate) struct Plan {
     supervised: bool,
     /// A Python program that starts it: its arguments are the clients' address and the command.
     launcher: Option<String>,
+    /// Further sections.
+    sections: String,
     /// Further lines, each for its section.
     settings: Vec<(String, String)>,
 }
@@ -47,6 +49,7 @@ impl Plan {
             rules: "function route(request)\n  return nil\nend\n".to_owned(),
             timeouts: Vec::new(),
             supervised: false,
+            sections: String::new(),
             launcher: None,
             settings: Vec::new(),
         }
@@ -71,6 +74,11 @@ impl Plan {
     /// Started by a Python program, which gets the clients' address and the command.
     pub(crate) fn started_by(self, program: &str) -> Self {
         Self { launcher: Some(program.to_owned()), ..self }
+    }
+
+    /// With these sections at the end of its settings.
+    pub(crate) fn sections(self, text: &str) -> Self {
+        Self { sections: text.to_owned(), ..self }
     }
 
     /// Run by `warren supervise`.
@@ -140,7 +148,7 @@ impl Plan {
             )
             .unwrap();
         }
-        text
+        text + "\n" + &self.sections
     }
 }
 
