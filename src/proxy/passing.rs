@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Method;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use pingora::http::ResponseHeader;
 use pingora::{Error, ErrorType};
 use pingora_proxy::Session;
@@ -44,7 +44,7 @@ pub fn head(
     }
     streaming.cluster.reached(now);
     pinned::learn(gateway, &streaming.cluster, response);
-    if web {
+    if web && !is_asset(response) {
         let scheme = origin.as_ref().map_or(Scheme::Http, |origin| origin.scheme);
         keep_browser(gateway, session, response, &streaming.cluster, scheme)?;
     }
@@ -83,6 +83,16 @@ fn keep_browser(
         response.append_header("Set-Cookie", line)?;
     }
     Ok(())
+}
+
+/// Whether an answer is a picture, a style or the like: the same everywhere, and kept in caches, where
+/// no cookie belongs.
+fn is_asset(response: &ResponseHeader) -> bool {
+    let kind = response.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    kind.is_some_and(|kind| {
+        ["image/", "font/", "text/css"].iter().any(|start| kind.starts_with(start))
+            || kind.contains("javascript")
+    })
 }
 
 fn look_into(streaming: &mut Streaming, response: &ResponseHeader) {
