@@ -75,6 +75,7 @@ fn router(shared: Shared) -> Router {
     let api = Router::new()
         .route("/api/v1/clusters", get(clusters::list))
         .route("/api/v1/clusters/{name}/intent", put(clusters::set_intent))
+        .route("/api/v1/clusters/{name}/lost", post(clusters::give_up))
         .route("/api/v1/explain", post(explain::explain))
         .layer(from_fn_with_state(shared.clone(), guard::authorize));
     Router::new()

@@ -5,10 +5,12 @@ use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 
 use super::Shared;
 use super::problem::Problem;
 use crate::cluster::Cluster;
+use crate::cluster::registry::Fleet;
 use crate::control::intents;
 use crate::store::{Intent, IntentChange, IntentRow, StoreError};
 use crate::time;
@@ -76,6 +78,26 @@ pub(super) struct WantedIntent {
     reason: String,
 }
 
+/// Gives up the coordinator of a cluster, here alone: its queries are answered with an error until
+/// it shows a sign of life.
+pub(super) async fn give_up(
+    State(shared): State<Shared>,
+    Path(name): Path<String>,
+) -> Result<Json<ClusterView>, Problem> {
+    let fleet = shared.gateway.registry.fleet();
+    let cluster = fleet.clusters.iter().find(|cluster| cluster.name().as_str() == name);
+    let cluster = cluster.ok_or_else(|| unknown(&fleet, &name))?;
+    cluster.give_up();
+    warn!(cluster = %cluster.name(), "operators gave its coordinator up");
+    Ok(Json(ClusterView::of(cluster)))
+}
+
+fn unknown(fleet: &Fleet, name: &str) -> Problem {
+    let known: Vec<_> = fleet.config.clusters.iter().map(|c| c.name.as_str()).collect();
+    let text = format!("no cluster is called '{name}'; known are {}", known.join(", "));
+    Problem::new(StatusCode::NOT_FOUND, text)
+}
+
 pub(super) async fn set_intent(
     State(shared): State<Shared>,
     Path(name): Path<String>,
@@ -89,11 +111,7 @@ pub(super) async fn set_intent(
     })?;
     let fleet = shared.gateway.registry.fleet();
     let cluster = fleet.clusters.iter().find(|c| c.name().as_str() == name && !c.is_retired());
-    let cluster = cluster.ok_or_else(|| {
-        let known: Vec<_> = fleet.config.clusters.iter().map(|c| c.name.as_str()).collect();
-        let text = format!("no cluster is called '{name}'; known are {}", known.join(", "));
-        Problem::new(StatusCode::NOT_FOUND, text)
-    })?;
+    let cluster = cluster.ok_or_else(|| unknown(&fleet, &name))?;
     let change = IntentChange {
         cluster: cluster.name().clone(),
         intent,

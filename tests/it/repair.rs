@@ -247,6 +247,27 @@ fn queries_of_a_coordinator_that_is_silent_end_with_a_clear_error_until_it_is_ba
     assert!(query.next.is_some());
 }
 
+#[test]
+fn operators_can_give_a_coordinator_up() {
+    let stubs = two();
+    let gateway = plan(&stubs).timeout("page_hold", "1s").timeout("ask", "1s").start_ready();
+    let client = gateway.client();
+    let mut query = Query::submit(&client, "SELECT n /* stub: run=1h */").unwrap();
+    query.page(&client).unwrap();
+    let owner = stubs.iter().position(|stub| stub.coordinator_id() == query.mark()).unwrap();
+    stubs[owner].refuse();
+    stubs[owner].disconnect();
+    assert_eq!(client.get(query.next.as_deref().unwrap()).unwrap().status, 503);
+    let lost = format!("/api/v1/clusters/{}/lost", ["blue", "green"][owner]);
+    assert_eq!(gateway.operator().send("POST", &lost, "").unwrap().status, 200);
+    let told = error_of(&client, &query).unwrap();
+    assert!(told.contains("cannot be reached any more"), "{told}");
+    stubs[owner].accept();
+    eventually("it lives after all", || query.page(&client).ok());
+    let nobody = gateway.operator().send("POST", "/api/v1/clusters/nobody/lost", "").unwrap();
+    assert_eq!(nobody.status, 404);
+}
+
 /// A query that is on `stubs[0]`, submitted and not asked for; a statement of `text`.
 fn submitted_on_the_first(gateway: &Gateway, stubs: &[Stub; 2], text: &str) -> Query {
     eventually("one falls on it", || {
