@@ -19,7 +19,6 @@ import mariadb
 import toolbox
 import trino
 from children import Children, Stop, ignore_signals, stop_on_signals
-from download import TRINO_CLI, TRINO_JDBC, fetch
 from machine import CHECKOUT, Trouble, progress, say
 
 MINUTE = 60
@@ -73,11 +72,8 @@ class Surroundings:
             "WARREN_TEST_TRINO_BLUE": coordinators[0].url,
             "WARREN_TEST_TRINO_GREEN": coordinators[1].url,
             "WARREN_TEST_TRINO_TOOLS": CHECKOUT / "deploy" / "local" / "coordinator.py",
-            "WARREN_TEST_CLI_JAR": fetch(TRINO_CLI),
-            "WARREN_TEST_JDBC_JAR": fetch(TRINO_JDBC),
-            "WARREN_TEST_JAVA": home / "bin" / "java",
-            "WARREN_TEST_PYTHON": toolbox.python_client(log),
             "WARREN_TEST_FOLDER": self.folder,
+            **toolbox.clients(home, log),
         }
         for child, coordinator in zip(booting, coordinators):
             trino.wait_until_started(child, coordinator.url)

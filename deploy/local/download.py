@@ -1,7 +1,7 @@
-"""Downloads from Maven Central: resumed when broken off, believed only when their SHA-1 is right.
+"""Downloads from registries: resumed when broken off, believed only when their SHA-1 is right.
 
-The sums are pinned here, so that a file means the same tomorrow; they are those that Maven Central
-publishes beside each file (it publishes no stronger one for these).
+The sums are pinned here, so that a file means the same tomorrow; of Maven's files they are those
+that Maven Central publishes beside each (it publishes no stronger one for these).
 """
 
 import hashlib
@@ -14,18 +14,25 @@ from dataclasses import dataclass
 
 from machine import Trouble, cache, locked, progress, require_disk
 
-REPOSITORY = "https://repo1.maven.org/maven2/io/trino"
+MAVEN = "https://repo1.maven.org/maven2/io/trino"
+GO = "https://proxy.golang.org/golang.org/toolchain"
 CHUNK = 1 << 20
 TRIES = 5
 
 
 @dataclass(frozen=True)
 class Artefact:
-    """One file on Maven Central."""
+    """One file of a registry."""
 
     path: str
     size: int
     sha1: str
+    registry: str = MAVEN
+
+    @property
+    def url(self):
+        """Where it is downloaded."""
+        return f"{self.registry}/{self.path}"
 
     @property
     def file(self):
@@ -60,6 +67,21 @@ TRINO_JDBC = Artefact(
     12_766_107,
     "49204f777f4b08e5367af07fb91533df6025a400",
 )
+# By the name of the machine's processor.
+GO_TOOLCHAIN = {
+    "x86_64": Artefact(
+        "@v/v0.0.1-go1.27.3.linux-amd64.zip",
+        75_781_305,
+        "19460cfa4d03c473288117442c031f12dae5192e",
+        GO,
+    ),
+    "aarch64": Artefact(
+        "@v/v0.0.1-go1.27.3.linux-arm64.zip",
+        72_231_413,
+        "5908c0104199726f5d8885de846bc6ce328d6455",
+        GO,
+    ),
+}
 
 
 def fetch(artefact):
@@ -87,7 +109,7 @@ def fetch_locked(artefact):
             return artefact.file
         progress(f"{artefact.file.name} is not whole")
         continue_later(artefact)
-    raise Trouble(f"{REPOSITORY}/{artefact.path} cannot be downloaded: {reason}")
+    raise Trouble(f"{artefact.url} cannot be downloaded: {reason}")
 
 
 def continue_later(artefact):
@@ -108,7 +130,7 @@ def download(artefact):
     target = part(artefact)
     have = target.stat().st_size if target.exists() else 0
     require_disk(cache(), max(artefact.size - have, 0))
-    request = urllib.request.Request(f"{REPOSITORY}/{artefact.path}")
+    request = urllib.request.Request(artefact.url)
     if have:
         request.add_header("Range", f"bytes={have}-")
     try:

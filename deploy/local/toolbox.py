@@ -1,14 +1,37 @@
-"""Tools that are not Debian packages: cargo-deny and the Python Trino client, each in the cache."""
+"""Tools that are not Debian packages: cargo-deny and Trino's clients, each in the cache."""
 
+import os
+import platform
 import shutil
 import subprocess
 import sys
+import zipfile
 
-from machine import Trouble, cache, cargo_environment, last_lines, locked, progress
+from download import GO_TOOLCHAIN, TRINO_CLI, TRINO_JDBC, fetch
+from machine import (
+    CHECKOUT, Trouble, cache, cargo_environment, find_program, last_lines, locked, need_packages, progress,
+)
 
 CARGO_DENY = "0.20.2"
 # Every version is pinned: a test that fails today must have passed with the same clients before.
 PYTHON_CLIENT = ("trino[sqlalchemy]==0.340.0", "SQLAlchemy==2.0.44", "requests==2.32.5", "zstandard==0.25.0")
+
+CLIENTS = CHECKOUT / "tests" / "real" / "clients"
+
+
+def clients(home, log):
+    """The variables by which tests find all clients; `home` is that of a JDK."""
+    node, modules = js_client(log)
+    found = {
+        "WARREN_TEST_CLI_JAR": fetch(TRINO_CLI),
+        "WARREN_TEST_JDBC_JAR": fetch(TRINO_JDBC),
+        "WARREN_TEST_JAVA": home / "bin" / "java",
+        "WARREN_TEST_PYTHON": python_client(log),
+        "WARREN_TEST_GO": go_client(log),
+        "WARREN_TEST_NODE": node,
+        "WARREN_TEST_JS_MODULES": modules,
+    }
+    return {name: str(value) for name, value in found.items()}
 
 
 def python_client(log):
@@ -25,6 +48,79 @@ def python_client(log):
             logged([python, "-m", "pip", "install", "--quiet", *PYTHON_CLIENT], log)
             mark.write_text(wanted)
     return python
+
+
+def go_client(log):
+    """The program around trino-go-client, compiled by a Go of our own: the client wants a new one."""
+    source = CLIENTS / "go"
+    folder = cache() / "go-client"
+    program = folder / "client"
+    with locked("go-client"):
+        wanted = contents(source)
+        mark = folder / "installed"
+        if not mark.exists() or mark.read_text() != wanted:
+            go = go_toolchain()
+            progress("compiling the Go Trino client into the cache")
+            folder.mkdir(exist_ok=True)
+            environment = {
+                **os.environ, "GOPATH": str(folder / "path"), "GOCACHE": str(folder / "compiled"),
+                "GOTOOLCHAIN": "local", "GOWORK": "off", "CGO_ENABLED": "0",
+                # So that the cache can be removed with plain `rm`.
+                "GOFLAGS": "-modcacherw -buildvcs=false",
+            }
+            logged([go, "-C", source, "build", "-o", program, "."], log, timeout=1200, env=environment)
+            mark.write_text(wanted)
+    return program
+
+
+def go_toolchain():
+    """Go's own command, unpacked into the cache; a module's archive keeps no permissions."""
+    artefact = GO_TOOLCHAIN.get(platform.machine())
+    if not artefact:
+        raise Trouble(f"the Go Trino client is compiled for {', '.join(GO_TOOLCHAIN)} only")
+    folder = artefact.file.with_suffix("")
+    go = folder / "bin" / "go"
+    if not go.exists():
+        archive = fetch(artefact)
+        progress("unpacking Go into the cache")
+        beside = folder.with_name(folder.name + ".part")
+        shutil.rmtree(beside, ignore_errors=True)
+        with zipfile.ZipFile(archive) as packed:
+            packed.extractall(beside)
+        root = beside / "golang.org" / f"toolchain@{folder.name}"
+        for tools in (root / "bin", root / "pkg" / "tool"):
+            for file in tools.rglob("*"):
+                file.chmod(0o755)
+        shutil.rmtree(folder, ignore_errors=True)
+        root.rename(folder)
+        shutil.rmtree(beside)
+    return go
+
+
+def js_client(log):
+    """Node, and the folder of modules with the JavaScript Trino client."""
+    need_packages({"nodejs": "node", "npm": "npm"}, log)
+    node = find_program("node")
+    source = CLIENTS / "js"
+    folder = cache() / "js-client"
+    with locked("js-client"):
+        wanted = contents(source, "package*.json")
+        mark = folder / "installed"
+        if not mark.exists() or mark.read_text() != wanted:
+            progress("installing the JavaScript Trino client into the cache")
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            for file in source.glob("package*.json"):
+                shutil.copy(file, folder)
+            npm = [find_program("npm"), "--prefix", folder, "ci", "--ignore-scripts"]
+            logged([*npm, "--no-audit", "--no-fund"], log)
+            mark.write_text(wanted)
+    return node, folder / "node_modules"
+
+
+def contents(folder, pattern="*"):
+    """All that stands in some files: what is made of them is made anew when it differs."""
+    return "\n".join(file.read_text() for file in sorted(folder.glob(pattern)))
 
 
 def cargo_deny(log):

@@ -390,8 +390,10 @@ fn no_path_of_one_machine() {
 
 /// All that is written by hand, but for this file, which names what it looks for.
 fn everything() -> Vec<File> {
-    const ENDINGS: [&str; 10] =
-        [".rs", ".md", ".toml", ".lua", ".py", ".sh", ".sql", ".java", ".service", ".svg"];
+    const ENDINGS: [&str; 12] = [
+        ".rs", ".md", ".toml", ".lua", ".py", ".sh", ".sql", ".java", ".go", ".js", ".service",
+        ".svg",
+    ];
     let folders = ["src", "tests", "bench", "docs", "conf", "lua", "deploy"];
     let mut all: Vec<File> = folders.iter().flat_map(|folder| files(folder, &ENDINGS)).collect();
     all.extend(["README.md", "CHANGELOG.md", "Makefile", "Dockerfile", "Cargo.toml"].map(named));

@@ -1,7 +1,7 @@
 //! What a person does with a query, with each client, through Warren, beside the same thing done
 //! directly: rows, a million rows, errors, prepared statements, session properties, cancelling.
 
-use crate::support::clients::Client;
+use crate::support::clients::{Client, Outcome};
 use crate::support::coordinator::{self, SOON};
 use crate::support::gateway::Gateway;
 use crate::support::surroundings::{blue, green};
@@ -105,5 +105,21 @@ async fn a_cancelled_query_ends_in_trino() {
     let gateway = gateway().await;
     for client in Client::ALL {
         assert_cancels(client, gateway.client(), &[blue(), green()]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_queries_of_one_program_end_well() {
+    let gateway = gateway().await;
+    let statement = "SELECT * FROM tpch.tiny.nation";
+    for client in [Client::Jdbc, Client::Dbapi, Client::Go, Client::Js] {
+        let source = format!("many-{}", client.name());
+        let at_once = client.many(gateway.client(), &source, 8, statement).await;
+        assert_eq!(at_once, vec![Outcome::Rows(25); 8], "{client:?}");
+        let paced = client.pace(gateway.client(), &source, (4, 2), statement).await;
+        assert_eq!(paced, vec![Outcome::Rows(25); 8], "{client:?}");
+        let failed = client.many(gateway.client(), &source, 1, NO_TABLE).await;
+        let told = |text: &str| text.contains("Table 'tpch.tiny.nowhere' does not exist");
+        assert!(matches!(&failed[..], [Outcome::Failed(text)] if told(text)), "{failed:?}");
     }
 }

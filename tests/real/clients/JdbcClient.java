@@ -1,3 +1,5 @@
+import java.io.BufferedReader;
+import java.io.InputStreamReader;
 import java.nio.charset.StandardCharsets;
 import java.sql.Connection;
 import java.sql.DriverManager;
@@ -6,22 +8,35 @@ import java.sql.ResultSet;
 import java.sql.SQLException;
 import java.sql.Statement;
 import java.util.Properties;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
 import java.util.zip.CRC32;
 
 /**
  * Does one thing with trino-jdbc and prints what it saw, one fact a line.
  *
- * <p>Usage: JdbcClient HOST:PORT SOURCE ACT SQL [PARAMETER]
+ * <p>Usage: JdbcClient HOST:PORT SOURCE ACT SQL [PARAMETER …]
  */
 public class JdbcClient {
     public static void main(String[] arguments) throws Exception {
+        switch (arguments[2]) {
+            case "many" -> many(arguments, Integer.parseInt(arguments[4]));
+            case "pace" ->
+                    pace(arguments, Long.parseLong(arguments[4]), Long.parseLong(arguments[5]));
+            case "each" -> each(arguments[1]);
+            default -> {
+                try (Connection connection = connect(arguments[0], arguments[1])) {
+                    act(connection, arguments);
+                }
+            }
+        }
+    }
+
+    private static Connection connect(String address, String source) throws SQLException {
         Properties properties = new Properties();
         properties.setProperty("user", "real-test");
-        properties.setProperty("source", arguments[1]);
-        try (Connection connection =
-                DriverManager.getConnection("jdbc:trino://" + arguments[0], properties)) {
-            act(connection, arguments);
-        }
+        properties.setProperty("source", source);
+        return DriverManager.getConnection("jdbc:trino://" + address, properties);
     }
 
     private static void act(Connection connection, String[] arguments) throws Exception {
@@ -101,9 +116,70 @@ public class JdbcClient {
             statement.cancel();
             try {
                 while (rows.next()) {}
-                System.out.println("not cancelled");
+                System.out.println("failed not cancelled");
             } catch (SQLException error) {
                 System.out.println("cancelled");
+            }
+        }
+    }
+
+    /** Runs a query many times at once. */
+    private static void many(String[] arguments, int count) {
+        try (ExecutorService threads = Executors.newCachedThreadPool()) {
+            for (int number = 0; number < count; number++) {
+                threads.submit(() -> tell(arguments));
+            }
+        }
+    }
+
+    /** Starts a query so many times a second, for so many seconds; a slow one delays no other. */
+    private static void pace(String[] arguments, long rate, long seconds) throws Exception {
+        long begin = System.nanoTime();
+        try (ExecutorService threads = Executors.newCachedThreadPool()) {
+            for (long number = 0; number < rate * seconds; number++) {
+                long due = begin + number * 1_000_000_000 / rate;
+                Thread.sleep(Math.max(0, (due - System.nanoTime()) / 1_000_000));
+                threads.submit(() -> tell(arguments));
+            }
+        }
+    }
+
+    private static void tell(String[] arguments) {
+        System.out.println(outcome(arguments[0], arguments[1], arguments[3]));
+    }
+
+    /** Runs one query with a connection of its own, and tells how it ended. */
+    private static String outcome(String address, String source, String sql) {
+        try (Connection connection = connect(address, source);
+                Statement statement = connection.createStatement();
+                ResultSet rows = statement.executeQuery(sql)) {
+            int count = 0;
+            while (rows.next()) {
+                count++;
+            }
+            return "rows " + count;
+        } catch (SQLException | RuntimeException error) {
+            return failed(error);
+        }
+    }
+
+    private static String failed(Exception error) {
+        return "failed " + String.valueOf(error).replaceAll("\\s+", " ");
+    }
+
+    /** Does one act after another, each told in a line "ACT HOST:PORT SQL". */
+    private static void each(String source) throws Exception {
+        BufferedReader lines = new BufferedReader(new InputStreamReader(System.in));
+        for (String line = lines.readLine(); line != null; line = lines.readLine()) {
+            String[] words = line.split(" ", 3);
+            if (words[0].equals("cancel")) {
+                try (Connection connection = connect(words[1], source)) {
+                    cancel(connection, words[2]);
+                } catch (SQLException | RuntimeException error) {
+                    System.out.println(failed(error));
+                }
+            } else {
+                System.out.println(outcome(words[1], source, words[2]));
             }
         }
     }

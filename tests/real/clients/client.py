@@ -1,9 +1,11 @@
 """Does one thing with the Python Trino client and prints what it saw, one fact a line.
 
-Usage: client.py dbapi|sqlalchemy HOST:PORT SOURCE ACT SQL [PARAMETER]
+Usage: client.py dbapi|sqlalchemy HOST:PORT SOURCE ACT SQL [PARAMETER …]
 """
 
+import concurrent.futures
 import sys
+import time
 import zlib
 
 import sqlalchemy
@@ -113,11 +115,67 @@ def transactions(address, source, count):
     print(f"{count} transactions")
 
 
+def outcome(address, source, sql):
+    """Runs one query with a connection of its own, and tells how it ended."""
+    try:
+        return f"rows {sum(1 for _ in Dbapi(address, source).rows(sql))}"
+    except Exception as error:  # Whatever it is, it is what a user would see.
+        return failed(error)
+
+
+def failed(error):
+    """An error in one line."""
+    return " ".join(f"failed {type(error).__name__}: {error}".split())
+
+
+def tell(address, source, sql):
+    """Prints how one query ended."""
+    sys.stdout.write(outcome(address, source, sql) + "\n")  # One write: lines of threads do not mix.
+    sys.stdout.flush()
+
+
+def each(source):
+    """Does one act after another, each told in a line `ACT HOST:PORT SQL`."""
+    for line in sys.stdin:
+        act, address, sql = line.rstrip("\n").split(" ", 2)
+        if act != "cancel":
+            tell(address, source, sql)
+            continue
+        try:
+            cancel(Dbapi(address, source), sql)
+        except Exception as error:  # As above.
+            print(failed(error))
+        sys.stdout.flush()
+
+
+def many(address, source, sql, count):
+    """Runs a query many times at once."""
+    with concurrent.futures.ThreadPoolExecutor(count) as threads:
+        for _ in range(count):
+            threads.submit(tell, address, source, sql)
+
+
+def pace(address, source, sql, rate, seconds):
+    """Starts a query so many times a second, for so many seconds; a slow one delays no other."""
+    begin = time.monotonic()
+    with concurrent.futures.ThreadPoolExecutor(rate * seconds) as threads:
+        for number in range(rate * seconds):
+            time.sleep(max(0, begin + number / rate - time.monotonic()))
+            threads.submit(tell, address, source, sql)
+
+
 def main():
     """Does what the command line says."""
     kind, address, source, act, sql = sys.argv[1:6]
     if act == "transactions":
         transactions(address, source, int(sql))
+        return
+    if act in ("many", "pace"):
+        act = {"many": many, "pace": pace}[act]
+        act(address, source, sql, *map(int, sys.argv[6:]))
+        return
+    if act == "each":
+        each(source)
         return
     client = {"dbapi": Dbapi, "sqlalchemy": SqlAlchemy}[kind](address, source)
     if act == "rows":

@@ -1,5 +1,6 @@
 //! The clients that people use, each as a process of its own: Trino's CLI, the JDBC driver, the
-//! Python DBAPI and SQLAlchemy. What they see comes back as text in one form, whichever it was.
+//! Python DBAPI and SQLAlchemy, Go's driver, the JavaScript library. What they see comes back as
+//! text in one form, whichever it was.
 
 use std::path::Path;
 use std::process::{Output, Stdio};
@@ -25,11 +26,40 @@ pub(crate) enum Client {
     Dbapi,
     /// SQLAlchemy over the same.
     SqlAlchemy,
+    /// `trino-go-client`, by a small Go program.
+    Go,
+    /// The JavaScript package `trino-client`, by a small program for Node.
+    Js,
+}
+
+/// How a query ended, as its user saw it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// With so many rows.
+    Rows(u64),
+    /// With this text.
+    Failed(String),
+}
+
+impl Outcome {
+    /// Reads a line of a client's program.
+    fn read(line: &str) -> Self {
+        match line.split_once(' ') {
+            Some(("rows", count)) => Self::Rows(count.parse().expect("a number of rows")),
+            Some(("failed", text)) => Self::Failed(text.to_owned()),
+            _ => panic!("a client's program wrote `{line}`"),
+        }
+    }
 }
 
 impl Client {
     /// All of them.
-    pub(crate) const ALL: [Self; 4] = [Self::Cli, Self::Jdbc, Self::Dbapi, Self::SqlAlchemy];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Cli, Self::Jdbc, Self::Dbapi, Self::SqlAlchemy, Self::Go, Self::Js];
+
+    /// Those that send a request again when its connection breaks: all but JavaScript's.
+    pub(crate) const PATIENT: [Self; 5] =
+        [Self::Cli, Self::Jdbc, Self::Dbapi, Self::SqlAlchemy, Self::Go];
 
     /// A name that can stand in a source.
     pub(crate) fn name(self) -> &'static str {
@@ -38,6 +68,8 @@ impl Client {
             Self::Jdbc => "jdbc",
             Self::Dbapi => "dbapi",
             Self::SqlAlchemy => "sqlalchemy",
+            Self::Go => "go",
+            Self::Js => "js",
         }
     }
 
@@ -111,6 +143,43 @@ impl Client {
         assert_eq!(text, "running\ncancelled\n", "{self:?}: {}", explain(&output));
     }
 
+    /// Runs a query `count` times at once, each with a connection of its own; how each ended.
+    pub(crate) async fn many(
+        self,
+        address: &str,
+        source: &str,
+        count: u32,
+        statement: &str,
+    ) -> Vec<Outcome> {
+        let mut command = self.command(address, source, "many", statement);
+        command.arg(count.to_string());
+        self.outcomes(command, Duration::ZERO).await
+    }
+
+    /// Starts a query `rate` times a second for some seconds, each with a connection of its own; a
+    /// slow one delays no other. How each ended.
+    pub(crate) async fn pace(
+        self,
+        address: &str,
+        source: &str,
+        (rate, seconds): (u32, u32),
+        statement: &str,
+    ) -> Vec<Outcome> {
+        let mut command = self.command(address, source, "pace", statement);
+        command.args([rate, seconds].map(|number| number.to_string()));
+        self.outcomes(command, Duration::from_secs(seconds.into())).await
+    }
+
+    /// Runs a command that writes an outcome a line; it may take `more` than others.
+    async fn outcomes(self, mut command: Command, more: Duration) -> Vec<Outcome> {
+        assert!(!matches!(self, Self::Cli | Self::SqlAlchemy), "{self:?} runs one query at a time");
+        command.stdin(Stdio::null()).kill_on_drop(true);
+        let output = tokio::time::timeout(LIMIT + more, command.output()).await;
+        let output = output.expect("its queries end").expect("the client starts");
+        assert!(output.status.success(), "{self:?}: {}", explain(&output));
+        String::from_utf8_lossy(&output.stdout).lines().map(Outcome::read).collect()
+    }
+
     /// The command line that does an act.
     fn command(self, address: &str, source: &str, act: &str, statement: &str) -> Command {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real/clients");
@@ -133,6 +202,13 @@ impl Client {
                 let mut python = Command::new(file("WARREN_TEST_PYTHON"));
                 python.arg(folder.join("client.py")).arg(self.name());
                 python
+            }
+            Self::Go => Command::new(file("WARREN_TEST_GO")),
+            Self::Js => {
+                let mut node = Command::new(file("WARREN_TEST_NODE"));
+                node.env("NODE_PATH", file("WARREN_TEST_JS_MODULES"));
+                node.arg(folder.join("js/client.js"));
+                node
             }
         };
         command.args([address, source, act, statement]);
