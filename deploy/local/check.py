@@ -73,6 +73,7 @@ class Surroundings:
             "WARREN_TEST_TRINO_GREEN": coordinators[1].url,
             "WARREN_TEST_TRINO_TOOLS": CHECKOUT / "deploy" / "local" / "coordinator.py",
             "WARREN_TEST_FOLDER": self.folder,
+            "WARREN_TEST_HAPROXY": toolbox.haproxy(log),
             **toolbox.clients(home, log),
         }
         for child, coordinator in zip(booting, coordinators):

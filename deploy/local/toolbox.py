@@ -34,6 +34,12 @@ def clients(home, log):
     return {name: str(value) for name, value in found.items()}
 
 
+def haproxy(log):
+    """Debian's HAProxy, a balancer in front of several gateways."""
+    need_packages({"haproxy": "haproxy"}, log)
+    return find_program("haproxy")
+
+
 def python_client(log):
     """A Python that has the Trino client and SQLAlchemy."""
     folder = cache() / "python-client"

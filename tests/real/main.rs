@@ -2,6 +2,7 @@
 //! and names them in WARREN_TEST_* variables; without these every test here fails.
 
 mod life;
+mod outlive;
 mod pages;
 mod queries;
 mod support;

@@ -3,11 +3,13 @@
 
 pub(crate) mod clients;
 pub(crate) mod coordinator;
+pub(crate) mod front;
 pub(crate) mod gateway;
 #[expect(clippy::unwrap_used, reason = "the other tests' part: in a test a panic is the report")]
 #[path = "../it/support/mariadb.rs"]
 pub(crate) mod mariadb;
 pub(crate) mod recorder;
+pub(crate) mod size;
 pub(crate) mod surroundings;
 pub(crate) mod wire;
 

@@ -143,6 +143,16 @@ impl Client {
         assert_eq!(text, "running\ncancelled\n", "{self:?}: {}", explain(&output));
     }
 
+    /// Runs one query of the CLI; how it ended.
+    pub(crate) async fn outcome(self, address: &str, source: &str, statement: &str) -> Outcome {
+        let output = run(self.command(address, source, "rows", statement)).await;
+        if output.status.success() {
+            let lines = output.stdout.iter().filter(|byte| **byte == b'\n').count();
+            return Outcome::Rows(u64::try_from(lines).expect("fits"));
+        }
+        Outcome::Failed(explain(&output).replace('\n', " "))
+    }
+
     /// Runs a query `count` times at once, each with a connection of its own; how each ended.
     pub(crate) async fn many(
         self,

@@ -32,6 +32,59 @@ impl Gateway {
         gateway
     }
 
+    /// The same with this store.
+    pub(crate) async fn start_supervised_with(store: &str, clusters: &[(&str, &str)]) -> Self {
+        let mut gateway = Self::start_as("supervise", store, clusters);
+        gateway.wait_until_ready().await;
+        gateway
+    }
+
+    /// SIGKILL of the worker, which stays away for `away` and has then forgotten everything.
+    pub(crate) async fn lose_worker(&self, away: Duration) {
+        let supervisor = self.process.id();
+        // A supervisor that stands still starts nobody; its sockets go on taking connections.
+        signal("STOP", supervisor);
+        signal("KILL", self.worker());
+        self.forget();
+        tokio::time::sleep(away).await;
+        signal("CONT", supervisor);
+    }
+
+    /// Takes away what it kept.
+    fn forget(&self) {
+        for file in ["warren.db", "warren.db-wal", "warren.db-shm"] {
+            // Which of them SQLite left depends on the moment of the kill.
+            let _ = std::fs::remove_file(self.folder.path().join(file));
+        }
+        let state = self.folder.path().join("state");
+        for kept in std::fs::read_dir(state).expect("its state folder").flatten() {
+            let path = kept.path();
+            // What the supervisor holds open stays.
+            if !kept.file_name().to_string_lossy().starts_with("supervisor") {
+                let gone = if path.is_dir() {
+                    std::fs::remove_dir_all(&path)
+                } else {
+                    std::fs::remove_file(&path)
+                };
+                gone.expect("a writable folder");
+            }
+        }
+    }
+
+    /// Says what is wanted of a cluster.
+    pub(crate) async fn want(&self, cluster: &str, intent: &str) {
+        let path = format!("/api/v1/clusters/{cluster}/intent");
+        let body = format!("{{\"intent\": \"{intent}\", \"reason\": \"a test\"}}");
+        let headers = [("Content-Type", "application/json")];
+        let answer = wire::ask(&self.admin, "PUT", &path, &headers, &body).await;
+        assert_eq!(answer.expect("an answer").status(), 200, "{path}");
+    }
+
+    /// The process that was started.
+    pub(crate) fn process(&self) -> u32 {
+        self.process.id()
+    }
+
     /// The process id of the newest worker of a supervisor.
     pub(crate) fn worker(&self) -> u32 {
         let id = self.process.id();
@@ -143,6 +196,12 @@ impl Drop for Gateway {
             show_end_of_log(&self.folder);
         }
     }
+}
+
+/// Sends a signal.
+pub(crate) fn signal(name: &str, process: u32) {
+    let sent = Command::new("kill").args([&format!("-{name}"), &process.to_string()]).status();
+    assert!(sent.expect("kill runs").success(), "SIG{name} to {process}");
 }
 
 #[expect(clippy::print_stderr, reason = "the log is what a reader of a failed test needs")]
