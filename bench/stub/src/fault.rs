@@ -95,6 +95,23 @@ pub struct FaultRule {
     /// The share of them that is hit, 0 to 1.
     #[serde(default = "always")]
     pub probability: f64,
+    /// Only requests whose path contains this, such as `/executing/`.
+    #[serde(default)]
+    pub path: Option<String>,
+    /// Only requests of this user, or about a query of theirs.
+    #[serde(default)]
+    pub user: Option<String>,
+}
+
+/// What rules look at in a request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    /// What it is for.
+    pub kind: RequestKind,
+    /// Its path.
+    pub path: &'a str,
+    /// Who sent it, or whose query it is about.
+    pub user: Option<&'a str>,
 }
 
 fn always() -> f64 {
@@ -104,7 +121,7 @@ fn always() -> f64 {
 impl FaultRule {
     /// Hits every request of this kind until the rules are cleared.
     pub fn every(kind: RequestKind, fault: Fault) -> Self {
-        Self { kinds: vec![kind], fault, skip: 0, count: None, probability: 1.0 }
+        Self { kinds: vec![kind], ..Self::all(fault) }
     }
 
     /// Hits the next `count` requests of this kind.
@@ -114,7 +131,15 @@ impl FaultRule {
 
     /// Hits every request of any kind.
     pub fn all(fault: Fault) -> Self {
-        Self { kinds: Vec::new(), fault, skip: 0, count: None, probability: 1.0 }
+        Self {
+            kinds: Vec::new(),
+            fault,
+            skip: 0,
+            count: None,
+            probability: 1.0,
+            path: None,
+            user: None,
+        }
     }
 
     /// The same rule, after this many matching requests passed.
@@ -128,6 +153,24 @@ impl FaultRule {
     pub fn sometimes(self, probability: f64) -> Self {
         Self { probability, ..self }
     }
+
+    /// The same rule for paths that contain this.
+    #[must_use]
+    pub fn at(self, path: &str) -> Self {
+        Self { path: Some(path.to_owned()), ..self }
+    }
+
+    /// The same rule for the requests of one user.
+    #[must_use]
+    pub fn of(self, user: &str) -> Self {
+        Self { user: Some(user.to_owned()), ..self }
+    }
+
+    fn matches(&self, asked: Asked<'_>) -> bool {
+        (self.kinds.is_empty() || self.kinds.contains(&asked.kind))
+            && self.path.as_ref().is_none_or(|path| asked.path.contains(path))
+            && self.user.as_ref().is_none_or(|user| asked.user == Some(user))
+    }
 }
 
 /// The rules in force and the generator behind their chances.
@@ -135,12 +178,13 @@ impl FaultRule {
 pub(crate) struct FaultTable {
     rules: Vec<FaultRule>,
     random: SmallRng,
+    hits: u64,
 }
 
 impl FaultTable {
     /// No rules yet.
     pub(crate) fn new(seed: u64) -> Self {
-        Self { rules: Vec::new(), random: SmallRng::seed_from_u64(seed) }
+        Self { rules: Vec::new(), random: SmallRng::seed_from_u64(seed), hits: 0 }
     }
 
     /// Adds a rule behind those in force.
@@ -154,9 +198,9 @@ impl FaultTable {
     }
 
     /// The fault that hits this request: of the first rule that matches and has not passed it.
-    pub(crate) fn pick(&mut self, kind: RequestKind) -> Option<Fault> {
+    pub(crate) fn pick(&mut self, asked: Asked<'_>) -> Option<Fault> {
         for rule in &mut self.rules {
-            if !(rule.kinds.is_empty() || rule.kinds.contains(&kind)) {
+            if !rule.matches(asked) {
                 continue;
             }
             if rule.skip > 0 {
@@ -169,9 +213,15 @@ impl FaultTable {
             if let Some(left) = &mut rule.count {
                 *left -= 1;
             }
+            self.hits += 1;
             return Some(rule.fault.clone());
         }
         None
+    }
+
+    /// How many requests were hit since the start.
+    pub(crate) fn hits(&self) -> u64 {
+        self.hits
     }
 
     /// A random time below `limit`.
@@ -192,7 +242,10 @@ mod tests {
     fn picks(rules: &[FaultRule], kinds: &[RequestKind]) -> Vec<bool> {
         let mut table = FaultTable::new(1);
         rules.iter().cloned().for_each(|rule| table.add(rule));
-        kinds.iter().map(|kind| table.pick(*kind).is_some()).collect()
+        let asked = |kind: &RequestKind| Asked { kind: *kind, path: "/", user: None };
+        let told: Vec<bool> = kinds.iter().map(|kind| table.pick(asked(kind)).is_some()).collect();
+        assert_eq!(table.hits(), told.iter().filter(|hit| **hit).count() as u64);
+        told
     }
 
     #[test]
@@ -207,6 +260,18 @@ mod tests {
         ] {
             assert_eq!(picks(std::slice::from_ref(&rule), &kinds), expected, "{rule:?}");
         }
+    }
+
+    #[test]
+    fn a_rule_hits_its_path_and_user() {
+        let rule = FaultRule::next(1, Page, Fault::Html).at("/executing/").of("eve");
+        let mut table = FaultTable::new(1);
+        table.add(rule);
+        let mut hits = |path, user| table.pick(Asked { kind: Page, path, user }).is_some();
+        assert!(!hits("/v1/statement/queued/1", Some("eve")));
+        assert!(!hits("/v1/statement/executing/1", Some("bob")));
+        assert!(!hits("/v1/statement/executing/1", None));
+        assert!(hits("/v1/statement/executing/1", Some("eve")));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::api::{self, Act, Wanted};
 use crate::clock::{self, SimClock};
 use crate::coordinator::{Coordinator, Moment};
 use crate::encode;
-use crate::fault::{Fault, FaultTable};
+use crate::fault::{Asked, Fault, FaultTable};
 use crate::forwarded;
 use crate::http::{Framing, Request, Response, read_request};
 use crate::lean;
@@ -199,7 +199,9 @@ impl Exchange<'_> {
         let arrived = clock::now();
         let kind = api::kind(&self.request.method, self.request.path());
         self.record(arrived, kind);
-        let fault = locked(&self.process.shared.faults).pick(kind);
+        let user = self.user();
+        let asked = Asked { kind, path: self.request.path(), user: user.as_deref() };
+        let fault = locked(&self.process.shared.faults).pick(asked);
         let response = match &fault {
             Some(Fault::Status { code, retry_after }) => refusal(*code, *retry_after),
             Some(Fault::Html) => Response::html(200, "<html><body>Please log in</body></html>"),
@@ -214,10 +216,20 @@ impl Exchange<'_> {
             }
             _ => self.answer(arrived).await,
         };
+        self.pause(fault.as_ref()).await;
         if frozen.wait_for(|frozen| !frozen).await.is_err() {
             return Ok(false);
         }
         self.send(stream, response, fault).await
+    }
+
+    /// Who sent it, or whose query it is about.
+    fn user(&self) -> Option<String> {
+        if let Some(user) = self.request.header("x-trino-user") {
+            return Some(user.to_owned());
+        }
+        let id = api::query_id(self.request.path())?;
+        Some(locked(&self.process.coordinator).query(id)?.posted.user.clone())
     }
 
     fn record(&self, arrived: Instant, kind: crate::fault::RequestKind) {
@@ -276,6 +288,19 @@ impl Exchange<'_> {
         }
     }
 
+    /// Waits before the answer, if the fault is that.
+    async fn pause(&self, fault: Option<&Fault>) {
+        let pause = match fault {
+            Some(Fault::SlowMs(millis)) => Duration::from_millis(*millis),
+            Some(Fault::SlowUpToMs(millis)) => {
+                let limit = Duration::from_millis(*millis);
+                locked(&self.process.shared.faults).up_to(limit)
+            }
+            _ => return,
+        };
+        tokio::time::sleep(pause).await;
+    }
+
     async fn send(
         &self,
         stream: &mut TcpStream,
@@ -294,12 +319,6 @@ impl Exchange<'_> {
             Some(Fault::CutBody) => {
                 stream.write_all(&bytes[..body + (bytes.len() - body) / 2]).await?;
                 return Ok(false);
-            }
-            Some(Fault::SlowMs(millis)) => tokio::time::sleep(Duration::from_millis(millis)).await,
-            Some(Fault::SlowUpToMs(millis)) => {
-                let limit = Duration::from_millis(millis);
-                let pause = locked(&self.process.shared.faults).up_to(limit);
-                tokio::time::sleep(pause).await;
             }
             Some(Fault::Drip(size)) => {
                 stream.write_all(&bytes[..body]).await?;

@@ -208,6 +208,11 @@ impl Stub {
         locked(&self.inner.shared.faults).clear();
     }
 
+    /// How many requests were hit by a rule since the start.
+    pub fn faults_met(&self) -> u64 {
+        locked(&self.inner.shared.faults).hits()
+    }
+
     /// Answers each `GET /v1/query` late by up to this time, with the list of its arrival.
     pub fn delay_lists(&self, up_to: Duration) {
         let millis = u64::try_from(up_to.as_millis()).unwrap_or(u64::MAX);
