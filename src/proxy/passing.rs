@@ -34,13 +34,15 @@ pub fn head(
     ctx.facts.answered(now);
     ctx.facts.body_began = Some(now);
     let page = matches!(ctx.kind, Some(RequestKind::Page(_)));
+    let repeatable = page || matches!(ctx.kind, Some(RequestKind::Cancel(_)));
     let web = ctx.kind == Some(RequestKind::Ui);
     let origin = ctx.client.as_ref().map(|client| client.origin.clone());
     let Some(streaming) = ctx.streaming() else { return Ok(()) };
-    // Trino says none of these about a page: what stands before it has lost it for a while.
-    if page && matches!(response.status.as_u16(), 502..=504) {
+    // Trino says none of these about a page or a cancel: what stands before it has lost it for a
+    // while.
+    if repeatable && matches!(response.status.as_u16(), 502..=504) {
         let status = ErrorType::HTTPStatus(response.status.as_u16());
-        return Error::e_explain(status, "a page was answered before its coordinator");
+        return Error::e_explain(status, "it was answered before its coordinator");
     }
     streaming.cluster.reached(now);
     pinned::learn(gateway, &streaming.cluster, response);

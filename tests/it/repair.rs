@@ -117,13 +117,16 @@ fn a_page_that_is_cut_off_or_lost_on_the_way_is_asked_for_again() {
         all_run_once(&client, &stubs, place * 100..place * 100 + 40);
         stubs.iter().for_each(Stub::clear_faults);
     }
-    for stub in &stubs {
-        stub.fault(FaultRule::every(RequestKind::Cancel, Fault::ResetBefore).sometimes(0.6));
-    }
-    for _ in 0..10 {
-        let query = Query::submit(&client, "SELECT n /* stub: run=1h */").unwrap();
-        let cancelled = client.send("DELETE", &query.next.unwrap(), "").unwrap();
-        assert_eq!(cancelled.status, 204);
+    for fault in [Fault::ResetBefore, status(503)] {
+        for stub in &stubs {
+            stub.fault(FaultRule::every(RequestKind::Cancel, fault.clone()).sometimes(0.6));
+        }
+        for _ in 0..10 {
+            let query = Query::submit(&client, "SELECT n /* stub: run=1h */").unwrap();
+            let cancelled = client.send("DELETE", &query.next.unwrap(), "").unwrap();
+            assert_eq!(cancelled.status, 204);
+        }
+        stubs.iter().for_each(Stub::clear_faults);
     }
 }
 
