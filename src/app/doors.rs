@@ -28,6 +28,9 @@ pub const SOCKETS: &str = "WARREN_SOCKETS";
 /// answered, and with it told that the connection ends. One that is closed instead could cross it.
 const SETTLE: Duration = Duration::from_secs(3);
 
+/// A connection is not counted between two of its requests, for less than this.
+const BETWEEN: Duration = Duration::from_millis(100);
+
 /// How long the accepting tasks may take to end.
 const CLOSING: Duration = Duration::from_secs(1);
 
@@ -111,8 +114,16 @@ impl Doors {
             tokio::time::sleep(SETTLE).await;
             none_in_flight.await;
         };
+        let none = async {
+            while connections.wait_for(|open| *open == 0).await.is_ok() {
+                tokio::time::sleep(BETWEEN).await;
+                if *connections.borrow() == 0 {
+                    return;
+                }
+            }
+        };
         tokio::select! {
-            _none = connections.wait_for(|open| *open == 0) => {}
+            () = none => {}
             () = settled => {}
         }
     }
@@ -228,5 +239,20 @@ mod tests {
         let found = inherited(|name| (name == SOCKETS).then(|| list.clone()));
         let address = socket.local_addr().expect("a bound address");
         assert_eq!(found, [Inherited { address, fd: socket.as_raw_fd() }]);
+    }
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_between_two_requests_is_still_there() {
+        let doors = Doors::new();
+        doors.connections.send_replace(1);
+        let emptied = doors.emptied(std::future::pending());
+        tokio::pin!(emptied);
+        let soon = Duration::from_millis(10);
+        assert!(tokio::time::timeout(soon, &mut emptied).await.is_err());
+        doors.connections.send_replace(0);
+        assert!(tokio::time::timeout(soon, &mut emptied).await.is_err());
+        doors.connections.send_replace(1);
+        assert!(tokio::time::timeout(10 * SETTLE, &mut emptied).await.is_err());
+        doors.connections.send_replace(0);
+        assert!(tokio::time::timeout(SETTLE, &mut emptied).await.is_ok());
     }
 }

@@ -75,6 +75,14 @@ impl Service {
         })
     }
 
+    /// When this process ends, each answer says that its connection ends with it, also one whose
+    /// request had come before.
+    fn tell_end(&self, session: &mut Session) {
+        if self.gateway.in_flight.is_draining() {
+            session.set_keepalive(None);
+        }
+    }
+
     async fn answer(
         session: &mut Session,
         ctx: &mut Context,
@@ -115,16 +123,16 @@ impl ProxyHttp for Service {
         session: &mut Session,
         ctx: &mut Context,
     ) -> pingora::Result<bool> {
-        if self.gateway.in_flight.is_draining() {
-            session.set_keepalive(None);
-        }
+        self.tell_end(session);
         let client = match self.admit(session, ctx) {
             Ok(client) => client,
             Err(answer) => return Self::answer(session, ctx, answer).await.map(|()| true),
         };
         ctx.client = Some(client.clone());
         if ctx.kind == Some(RequestKind::Submit) {
-            match submit::serve(&self.gateway, session, ctx, &client).await? {
+            let outcome = submit::serve(&self.gateway, session, ctx, &client).await?;
+            self.tell_end(session);
+            match outcome {
                 Outcome::Answered(header, body) => write(session, *header, body).await?,
                 Outcome::Own(answer) => Self::answer(session, ctx, answer).await?,
             }
@@ -132,7 +140,10 @@ impl ProxyHttp for Service {
         }
         match direct::direct(&self.gateway, session, ctx, &client).await {
             Ok(()) => Ok(false),
-            Err(answer) => Self::answer(session, ctx, answer).await.map(|()| true),
+            Err(answer) => {
+                self.tell_end(session);
+                Self::answer(session, ctx, answer).await.map(|()| true)
+            }
         }
     }
 
@@ -235,6 +246,7 @@ impl ProxyHttp for Service {
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> pingora::Result<()> {
+        self.tell_end(session);
         passing::head(&self.gateway, session, response, ctx)
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use warren::time;
 use warren_stub::client::Client;
-use warren_stub::{Stub, StubOptions};
+use warren_stub::{Fault, FaultRule, RequestKind, Stub, StubOptions};
 
 use crate::support::clients::{Load, Query, in_parallel};
 use crate::support::gateway::{Gateway, Plan};
@@ -162,6 +162,34 @@ fn an_idle_connection_is_told_before_it_ends() {
     let began = time::now();
     eventually("it ends when nobody is connected", || (!lives(old)).then_some(()));
     assert!(began.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn an_answer_that_is_on_its_way_tells_the_end_too() {
+    use std::io::Write;
+    let stubs = two();
+    let gateway = plan(&stubs).start_ready();
+    let asked = || stubs.iter().map(|stub| stub.request_count(RequestKind::Status)).sum::<u64>();
+    // An upgrade takes longer on a busy machine.
+    for seconds in [3, 9, 27] {
+        for stub in &stubs {
+            stub.clear_faults();
+            stub.fault(FaultRule::every(RequestKind::Status, Fault::SlowMs(seconds * 1000)));
+        }
+        let before = asked();
+        let mut connection = crate::support::raw::connect(gateway.address());
+        connection.write_all(b"GET /v1/status HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        eventually("it has arrived", || (asked() > before).then_some(()));
+        assert!(gateway.run(&["upgrade"]).status.success());
+        let upgraded = time::now();
+        let answer = crate::support::raw::read_message(&mut connection);
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        if upgraded.elapsed() > Duration::from_millis(500) {
+            assert!(answer.to_lowercase().contains("connection: close"), "{answer}");
+            return;
+        }
+    }
+    panic!("each answer came before its upgrade was over");
 }
 
 #[test]
