@@ -174,6 +174,10 @@ async fn queries_outlive_a_worker_without_the_database() {
     running.end("MariaDB stopped", &front).await;
 }
 
+/// A statement without rows that costs a coordinator 17 ms of CPU; `SELECT 1` costs it 59 ms, and 50 of
+/// these a second are more than two processors can do.
+const CHEAP: &str = "RESET SESSION query_max_run_time";
+
 /// JavaScript's client sends nothing again, so upgrades must break no connection within an answer.
 #[tokio::test(flavor = "multi_thread")]
 async fn upgrades_in_a_row_fail_nobody() {
@@ -188,7 +192,7 @@ async fn upgrades_in_a_row_fail_nobody() {
         let address = front.address().to_owned();
         let own = rate / 4 + u32::from(place < rate % 4);
         let pace = (own, seconds);
-        tokio::spawn(async move { client.pace(&address, "upgrades", pace, "SELECT 1").await })
+        tokio::spawn(async move { client.pace(&address, "upgrades", pace, CHEAP).await })
     });
     let load: Vec<_> = load.collect();
     let mut longest = Duration::ZERO;
@@ -208,7 +212,7 @@ async fn upgrades_in_a_row_fail_nobody() {
     for (client, outcomes) in clients.into_iter().zip(join_all(load).await) {
         let outcomes = outcomes.expect("it ran");
         all += outcomes.len();
-        let bad = outcomes.into_iter().filter(|outcome| *outcome != Outcome::Rows(1));
+        let bad = outcomes.into_iter().filter(|outcome| *outcome != Outcome::Rows(0));
         failed.extend(bad.map(|bad| format!("{client:?}: {bad:?}")));
     }
     let (cut, refused) = (front.cut(), front.refused());
