@@ -9,6 +9,7 @@ pub mod explain;
 pub mod figures;
 pub mod guard;
 pub mod problem;
+mod rollouts;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,15 +24,21 @@ use tokio::sync::watch;
 use tracing::error;
 
 use crate::gateway::Gateway;
+use crate::upstream::exchange::Upstream;
 use problem::Problem;
 
 /// Connections of operators and scrapers that wait to be accepted.
 const BACKLOG: u32 = 128;
 
+/// Idle connections to coordinators.
+const POOL: usize = 8;
+
 /// What handlers share.
 #[derive(Clone)]
 struct Shared {
     gateway: Arc<Gateway>,
+    /// Connections for questions about what is left at a cluster.
+    upstream: Arc<Upstream>,
     /// The address that is bound, whatever settings say later.
     bound: SocketAddr,
 }
@@ -47,7 +54,8 @@ pub fn start(
     let listener = bind(address, side_by_side).map_err(|error| (address, error))?;
     let bound = listener.local_addr().map_err(|error| (address, error))?;
     let in_flight = gateway.in_flight.clone();
-    let router = router(Shared { gateway, bound });
+    let upstream = Arc::new(Upstream::with_pool(POOL));
+    let router = router(Shared { gateway, upstream, bound });
     tokio::spawn(async move {
         let until = async move {
             tokio::select! {
@@ -75,7 +83,11 @@ fn router(shared: Shared) -> Router {
     let api = Router::new()
         .route("/api/v1/clusters", get(clusters::list))
         .route("/api/v1/clusters/{name}/intent", put(clusters::set_intent))
+        .route("/api/v1/clusters/{name}/left", get(clusters::left))
         .route("/api/v1/clusters/{name}/lost", post(clusters::give_up))
+        .route("/api/v1/rollouts", get(rollouts::list).post(rollouts::start))
+        .route("/api/v1/rollouts/{id}", get(rollouts::show))
+        .route("/api/v1/rollouts/{id}/abort", post(rollouts::abort))
         .route("/api/v1/explain", post(explain::explain))
         .layer(from_fn_with_state(shared.clone(), guard::authorize));
     Router::new()

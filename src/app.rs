@@ -33,7 +33,7 @@ use crate::state;
 use crate::sticky::Sticky;
 use crate::store::{self, StoreError};
 use crate::telemetry::metrics::Metrics;
-use crate::{admin, control};
+use crate::{admin, control, rollout};
 use doors::{Accepting, Doors, Inherited};
 use ending::Ending;
 use tls::{Certificates, TlsError};
@@ -206,6 +206,7 @@ async fn start(
         control: handle,
     });
     control::start(&gateway, intents, &stopped);
+    control::run("rollouts", rollout::execute::keep(gateway.clone()), &stopped);
     admin::start(gateway.clone(), stopped, supervised)
         .map_err(|(at, error)| AppError::Listen(at, error))?;
     Ok((gateway, history))

@@ -10,6 +10,7 @@ mod clusters;
 pub mod exit;
 mod locate;
 mod operators;
+mod rollout;
 mod route;
 mod serve;
 mod supervise;
@@ -37,7 +38,8 @@ Examples:
   warren serve --config conf/warren.toml      run
   warren supervise --config conf/warren.toml  run, and refuse nobody by restarts and upgrades
   warren clusters list                        show clusters, their health and load
-  warren clusters intent bi-blue draining --reason 'node rotation'
+  warren clusters drain bi-blue --wait        take one out, until nothing is left there
+  warren rollout start bi --to bi-green --wait
   warren route -H 'X-Trino-Source: Apache Superset' --query 'SELECT 1'
 
 Where settings are looked for: --config, $WARREN_CONFIG, ./conf/warren.toml, ./warren.toml,
@@ -63,6 +65,7 @@ enum Verb {
     Upgrade(supervise::Upgrade),
     Check(check::Check),
     Clusters(clusters::Clusters),
+    Rollout(rollout::Rollout),
     Route(route::Route),
 }
 
@@ -138,6 +141,7 @@ fn run(arguments: impl IntoIterator<Item = OsString>, shell: &mut Shell<'_>) -> 
         Verb::Upgrade(upgrade) => upgrade.run(shell),
         Verb::Check(check) => check.run(shell),
         Verb::Clusters(clusters) => clusters.run(shell),
+        Verb::Rollout(rollout) => rollout.run(shell),
         Verb::Route(route) => route.run(shell),
     };
     let failure = match done {

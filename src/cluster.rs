@@ -21,7 +21,7 @@ use tokio::sync::Notify;
 use crate::config::{ClusterConfig, ClusterUrl, Scheme};
 use crate::health::verdict::{Health, Verdict};
 use crate::ids::{ClusterName, CoordinatorId};
-use crate::store::Intent;
+use crate::store::{Intent, IntentRow};
 use crate::time::{self, Instant};
 use live::LiveQuery;
 use load::{Figures, Ledger};
@@ -36,6 +36,8 @@ pub struct Cluster {
     authority: String,
     settings: ArcSwap<ClusterConfig>,
     intent: AtomicU8,
+    /// Who wanted that, when and why, once the store has told it.
+    wanted: ArcSwapOption<IntentRow>,
     verdict: ArcSwap<Verdict>,
     addresses: ArcSwap<Vec<SocketAddr>>,
     forwarding: AtomicU8,
@@ -94,6 +96,7 @@ impl Cluster {
             authority: settings.url.authority(),
             settings: ArcSwap::from_pointee(settings),
             intent: AtomicU8::new(intent as u8),
+            wanted: ArcSwapOption::empty(),
             verdict: ArcSwap::from_pointee(Verdict::default()),
             addresses: ArcSwap::from_pointee(addresses),
             forwarding: AtomicU8::new(Forwarding::Unknown as u8),
@@ -156,6 +159,19 @@ impl Cluster {
         self.intent.store(intent as u8, Ordering::Relaxed);
     }
 
+    /// Who wanted its intent, when and why; `None`: the store has not told it yet.
+    pub fn wanted(&self) -> Option<Arc<IntentRow>> {
+        self.wanted.load_full()
+    }
+
+    /// Takes an intent with who wants it; tells whether it is another one than before.
+    pub fn set_wanted(&self, row: &IntentRow) -> bool {
+        self.wanted.store(Some(Arc::new(row.clone())));
+        let changed = self.own_intent() != row.intent;
+        self.set_intent(row.intent);
+        changed
+    }
+
     /// Whether the file no longer has it.
     pub fn is_retired(&self) -> bool {
         self.retired.load(Ordering::Relaxed)
@@ -181,6 +197,11 @@ impl Cluster {
     /// Whether it takes new queries now.
     pub fn takes_new(&self) -> bool {
         self.intent() == Intent::Active && self.verdict.load().health() == Health::Ready
+    }
+
+    /// Whether it could take over now.
+    pub fn stands_by(&self) -> bool {
+        self.intent() == Intent::Standby && self.verdict.load().health() == Health::Ready
     }
 
     /// Where it was found; empty until its name was resolved.

@@ -57,6 +57,8 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// `[health]`.
     pub health: Health,
+    /// `[rollouts]`.
+    pub rollouts: Rollouts,
     /// `[log]`.
     pub log: Log,
     /// `[[groups]]`, in the order of the file.
@@ -291,6 +293,17 @@ pub struct Health {
     pub lost_after: Duration,
 }
 
+/// `[rollouts]`.
+#[derive(Debug, Clone)]
+pub struct Rollouts {
+    /// `command`: a program and its arguments, run before and after each phase.
+    pub command: Vec<String>,
+    /// `webhook`: called before and after each phase.
+    pub webhook: Option<String>,
+    /// `hook_timeout`: for either. Default: 60 s.
+    pub hook_timeout: Duration,
+}
+
 /// `[log]`.
 #[derive(Debug, Clone)]
 pub struct Log {
@@ -305,6 +318,24 @@ pub struct Log {
 pub struct Group {
     /// `name`.
     pub name: GroupName,
+    /// `mode`. Default: active-active.
+    pub mode: Mode,
+    /// `auto_failover`: whether a ready standby takes over when no active cluster can take a query.
+    /// Default: false.
+    pub auto_failover: bool,
+    /// `fallback`: the groups that take its queries, in this order, while none of its own can.
+    pub fallback: Vec<GroupName>,
+    /// `reject`: what its clients are told at once while nobody can take a query; else they wait.
+    pub reject: Option<String>,
+}
+
+/// How the active clusters of a group share its queries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Each takes the share that its load and weight allow.
+    ActiveActive,
+    /// The first in the file takes all.
+    ActiveStandby,
 }
 
 /// `[[clusters]]`.

@@ -3,6 +3,7 @@
 //! Each is a task that reads the whole state and can be run again at any time; what went wrong is
 //! told, and the next run is the retry.
 
+mod failover;
 pub mod intents;
 pub mod reload;
 pub mod retention;
@@ -32,24 +33,30 @@ const POOL: usize = 64;
 
 /// Starts all tasks of the control side.
 pub fn start(gateway: &Arc<Gateway>, start: Start, stopped: &watch::Receiver<bool>) {
-    let until_stopped =
-        |task: &'static str, work: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>| {
-            let mut stopped = stopped.clone();
-            tokio::spawn(async move {
-                tokio::select! {
-                    () = work => debug!(task, "task ended"),
-                    _ = stopped.wait_for(|stop| *stop) => {}
-                }
-            });
-        };
-    until_stopped("probes", Box::pin(keep_probing(gateway.clone())));
-    until_stopped("intents", Box::pin(intents::keep(gateway.clone(), start)));
-    until_stopped("reload", Box::pin(reload::watch(gateway.clone())));
-    until_stopped("sweep", Box::pin(sweep(gateway.clone())));
-    until_stopped("retired", Box::pin(forget_retired(gateway.clone())));
-    until_stopped("retention", Box::pin(retention::keep(gateway.clone())));
-    until_stopped("recall", Box::pin(recall(gateway.clone())));
-    until_stopped("rules", Box::pin(gateway.rules.clone().watch()));
+    run("probes", keep_probing(gateway.clone()), stopped);
+    run("intents", intents::keep(gateway.clone(), start), stopped);
+    run("reload", reload::watch(gateway.clone()), stopped);
+    run("sweep", sweep(gateway.clone()), stopped);
+    run("retired", forget_retired(gateway.clone()), stopped);
+    run("failover", failover::keep(gateway.clone()), stopped);
+    run("retention", retention::keep(gateway.clone()), stopped);
+    run("recall", recall(gateway.clone()), stopped);
+    run("rules", gateway.rules.clone().watch(), stopped);
+}
+
+/// Runs a task until the gateway ends.
+pub fn run(
+    task: &'static str,
+    work: impl Future<Output = ()> + Send + 'static,
+    stopped: &watch::Receiver<bool>,
+) {
+    let mut stopped = stopped.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            () = work => debug!(task, "task ended"),
+            _ = stopped.wait_for(|stop| *stop) => {}
+        }
+    });
 }
 
 /// Keeps the tasks of each cluster running for as long as the fleet has it.

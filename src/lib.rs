@@ -3,7 +3,7 @@
 //! A request's journey, in the order of the modules: `listener` (who the client is), `classify`
 //! (what it asks for), `route` (to which group), `cluster` (which cluster), `proxy` (the way there
 //! and back), `sticky` (who owns a query). Beside it the control side, which publishes snapshots
-//! and is never called by the journey: `health`, `history`, `control`, `admin`. Under both:
+//! and is never called by the journey: `health`, `rollout`, `history`, `control`, `admin`. Under both:
 //! `gateway` (what both share), `upstream`, `config`, `store`, `state`, `telemetry`, `ids`, `time`.
 //! `cli` is how people start and ask it, `app` wires it, `supervise` keeps it running.
 
@@ -22,6 +22,7 @@ pub mod admin;
 pub mod control;
 pub mod health;
 pub mod history;
+pub mod rollout;
 
 pub mod config;
 pub mod gateway;

@@ -10,6 +10,7 @@ pub mod last_known;
 pub mod lease;
 mod mysql;
 mod place;
+pub mod rollout;
 mod sqlite;
 
 use std::sync::Arc;
@@ -22,8 +23,9 @@ use thiserror::Error;
 use crate::config::StoreUrl;
 use crate::history::fit::{LABEL_BYTES, LINE_BYTES, cut};
 use crate::history::record::{Recorded, Sighting};
-use crate::ids::{ClusterName, QueryId};
+use crate::ids::{ClusterName, GroupName, QueryId};
 use lease::Fence;
+use rollout::{EndedQuery, NewRollout, RolloutRow, Wish};
 
 /// Why a store did not do what it was asked.
 #[derive(Debug, Error)]
@@ -240,6 +242,32 @@ pub trait Store: Send + Sync {
         oldest: &str,
         limit: u32,
     ) -> Result<u64, StoreError>;
+    /// Begins a rollout and gives its number; `None`: its group has one under way.
+    async fn start_rollout(&self, new: NewRollout) -> Result<Option<u64>, StoreError>;
+    /// The rollouts that are under way, the oldest first.
+    async fn rollouts_under_way(&self) -> Result<Vec<RolloutRow>, StoreError>;
+    /// The newest rollouts, the newest first.
+    async fn newest_rollouts(&self, limit: u32) -> Result<Vec<RolloutRow>, StoreError>;
+    /// One rollout.
+    async fn rollout(&self, id: u64) -> Result<Option<RolloutRow>, StoreError>;
+    /// Keeps how far a rollout has come, as long as `fence` holds and nobody else changed it since
+    /// `row.revision`; tells whether it did.
+    async fn keep_rollout(&self, fence: &Fence, row: RolloutRow) -> Result<bool, StoreError>;
+    /// Notes that a rollout is to be aborted; tells whether it is under way.
+    async fn abort_rollout(&self, id: u64, by: Wish) -> Result<bool, StoreError>;
+    /// The queries of a cluster that were submitted, by the time in their ids not before `since`,
+    /// and of which no end is known.
+    async fn open_queries(
+        &self,
+        cluster: &ClusterName,
+        since: &str,
+    ) -> Result<Vec<QueryId>, StoreError>;
+    /// The newest queries of a group that have ended, by the time in their ids not before `since`.
+    async fn ended_queries(
+        &self,
+        group: &GroupName,
+        since: &str,
+    ) -> Result<Vec<EndedQuery>, StoreError>;
     /// Where the store is, without credentials, for logs.
     fn place(&self) -> &str;
 }

@@ -12,6 +12,7 @@ use super::problem::Problem;
 use crate::cluster::Cluster;
 use crate::cluster::registry::Fleet;
 use crate::control::intents;
+use crate::rollout::look::Looker;
 use crate::store::{Intent, IntentChange, IntentRow, StoreError};
 use crate::time;
 
@@ -24,6 +25,10 @@ pub(super) struct ClusterView {
     zone: Option<String>,
     weight: u32,
     intent: &'static str,
+    /// When that was wanted, by whom and why; null: the store has not told it yet.
+    intent_since_ms: Option<u64>,
+    intent_by: Option<String>,
+    intent_reason: Option<String>,
     /// Whether the file no longer has it; it stays while it owns live queries.
     retired: bool,
     health: &'static str,
@@ -33,6 +38,8 @@ pub(super) struct ClusterView {
     running: Option<u32>,
     /// Live queries that Warren knows to be there.
     owned: u32,
+    /// How long the oldest of them has lived, in milliseconds.
+    oldest_ms: Option<u64>,
     load: u32,
     coordinator_id: Option<String>,
     version: Option<String>,
@@ -44,6 +51,9 @@ impl ClusterView {
         let settings = cluster.settings();
         let verdict = cluster.verdict();
         let figures = cluster.figures();
+        let wanted = cluster.wanted();
+        let oldest = cluster.ledger().oldest();
+        let age = oldest.map(|since| time::now().saturating_duration_since(since).as_millis());
         Self {
             name: cluster.name().to_string(),
             group: settings.group.to_string(),
@@ -51,12 +61,16 @@ impl ClusterView {
             zone: settings.zone.clone(),
             weight: settings.weight,
             intent: cluster.intent().as_str(),
+            intent_since_ms: wanted.as_ref().map(|row| row.at_ms),
+            intent_by: wanted.as_ref().map(|row| row.actor.clone()),
+            intent_reason: wanted.as_ref().map(|row| row.reason.clone()),
             retired: cluster.is_retired(),
             health: verdict.health().as_str(),
             health_reason: verdict.reason.clone(),
             queued: figures.queued,
             running: figures.running,
             owned: figures.owned,
+            oldest_ms: age.and_then(|age| u64::try_from(age).ok()),
             load: figures.load,
             coordinator_id: cluster.coordinator().map(|mark| mark.to_string()),
             version: cluster.version().map(|version| version.to_string()),
@@ -90,6 +104,44 @@ pub(super) async fn give_up(
     cluster.give_up();
     warn!(cluster = %cluster.name(), "operators gave its coordinator up");
     Ok(Json(ClusterView::of(cluster)))
+}
+
+/// What is left at a cluster that takes no new queries.
+#[derive(Debug, Serialize)]
+pub(super) struct LeftView {
+    cluster: String,
+    intent: &'static str,
+    /// Whether it may be stopped.
+    drained: bool,
+    /// What is left, in words.
+    text: String,
+    queries: u32,
+    oldest_ms: Option<u64>,
+}
+
+pub(super) async fn left(
+    State(shared): State<Shared>,
+    Path(name): Path<String>,
+) -> Result<Json<LeftView>, Problem> {
+    let fleet = shared.gateway.registry.fleet();
+    let cluster = fleet.clusters.iter().find(|cluster| cluster.name().as_str() == name);
+    let cluster = cluster.ok_or_else(|| unknown(&fleet, &name))?;
+    let view = ClusterView::of(cluster);
+    if cluster.intent() == Intent::Active {
+        let text = format!("'{name}' is active and takes new queries: drain it first");
+        return Err(Problem::new(StatusCode::CONFLICT, text));
+    }
+    let looker = Looker { gateway: &shared.gateway, upstream: &shared.upstream };
+    let since = view.intent_since_ms.unwrap_or_default();
+    let left = looker.left(cluster, since, &fleet.config).await;
+    Ok(Json(LeftView {
+        cluster: name,
+        intent: view.intent,
+        drained: left.is_nothing(),
+        text: left.in_words(),
+        queries: left.queries(),
+        oldest_ms: view.oldest_ms,
+    }))
 }
 
 fn unknown(fleet: &Fleet, name: &str) -> Problem {

@@ -13,7 +13,6 @@ use serde::{Deserialize, Serialize};
 use super::Shared;
 use super::problem::Problem;
 use crate::cluster::Cluster;
-use crate::cluster::choose::{self, Candidate};
 use crate::health::verdict::Health;
 use crate::route::engine;
 use crate::route::facts::Facts;
@@ -35,6 +34,8 @@ pub(super) struct Question {
 #[derive(Debug, Serialize)]
 pub(super) struct Explanation {
     group: String,
+    /// The group that the rules named, if this one stands in for it.
+    instead_of: Option<String>,
     rule: Option<String>,
     reason: Option<String>,
     error: Option<String>,
@@ -85,10 +86,17 @@ pub(super) async fn explain(
         },
     );
     let fleet = shared.gateway.registry.fleet();
-    let group = fleet.group(&decision.group).unwrap_or_else(|| fleet.default_group());
-    let candidates = candidates(&group.clusters);
+    let named = fleet.group(&decision.group).unwrap_or_else(|| fleet.default_group());
+    // The choice itself; given back at once, nothing was sent.
+    let (group, chosen) = match fleet.choose(named.name(), &[]) {
+        Some((group, reservation)) => (group, Some(reservation.cluster().key())),
+        None => (named, None),
+    };
+    let candidates = candidates(&group.clusters, chosen);
+    let instead_of = (group.name() != named.name()).then(|| named.name().to_string());
     Ok(Json(Explanation {
-        group: group.name.to_string(),
+        group: group.name().to_string(),
+        instead_of,
         rule: decision.rule,
         reason: decision.reason,
         error: decision.error.map(|failure| failure.to_string()),
@@ -98,23 +106,17 @@ pub(super) async fn explain(
     }))
 }
 
-fn candidates(clusters: &[Arc<Cluster>]) -> Vec<CandidateView> {
-    let loads: Vec<Candidate> = clusters
-        .iter()
-        .map(|c| Candidate { load: c.ledger().load(time::now()), weight: c.settings().weight })
-        .collect();
-    let order = choose::order(&loads, &mut rand::rng());
-    let chosen = order.into_iter().find(|place| clusters[*place].takes_new());
-    let view = |(place, cluster): (usize, &Arc<Cluster>)| CandidateView {
+fn candidates(clusters: &[Arc<Cluster>], chosen: Option<u64>) -> Vec<CandidateView> {
+    let view = |cluster: &Arc<Cluster>| CandidateView {
         name: cluster.name().to_string(),
         intent: cluster.intent().as_str(),
         health: cluster.verdict().health().as_str(),
-        load: loads[place].load,
-        weight: loads[place].weight,
-        chosen: chosen == Some(place),
-        why_not: (chosen != Some(place)).then(|| why_not(cluster)),
+        load: cluster.ledger().load(time::now()),
+        weight: cluster.settings().weight,
+        chosen: chosen == Some(cluster.key()),
+        why_not: (chosen != Some(cluster.key())).then(|| why_not(cluster)),
     };
-    clusters.iter().enumerate().map(view).collect()
+    clusters.iter().map(view).collect()
 }
 
 fn why_not(cluster: &Cluster) -> String {

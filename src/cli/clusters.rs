@@ -1,27 +1,37 @@
 //! `warren clusters`: what clusters there are, and what operators want of them.
 
+use std::thread;
+use std::time::Duration;
+
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::client::Client;
 use super::exit::Exit;
 use super::operators::Operators;
-use super::table::{Table, or_dash};
+use super::table::{Table, or_dash, plain};
 use super::{Failure, Shell};
 use crate::ids::ClusterName;
 use crate::store::Intent;
+use crate::time;
+
+/// Between two looks.
+const LOOK: Duration = Duration::from_secs(1);
 
 const EXAMPLES: &str = "\
 Examples:
   warren clusters list
   warren clusters list --json | jq -r '.[] | select(.health != \"ready\") | .name'
 
-A roll from bi-blue to bi-green, without a failed query:
-  warren clusters intent bi-green active   --reason 'roll'    takes new queries once it is ready
-  warren clusters intent bi-blue  draining --reason 'roll'    finishes its own
-  warren clusters list                                        until bi-blue owns none
-  warren clusters intent bi-blue  drained  --reason 'roll'    may be stopped now
+  warren clusters list --watch
+
+Take bi-blue out for a while, without a failed query:
+  warren clusters drain bi-blue --wait --reason 'new nodes'   until nothing is left there
+  warren clusters activate bi-blue                            takes new queries once it is ready
+
+To replace one by another, see `warren help rollout`.
 ";
 
 /// Show clusters, and say what is wanted of them.
@@ -38,10 +48,44 @@ enum Verb {
     List(List),
     /// Say what is wanted of a cluster. All gateways follow within a second.
     Intent(Set),
+    /// Let it take new queries when it is ready.
+    Activate(Named),
+    /// Let it be ready to take over, and take none.
+    Standby(Named),
+    /// Let it take no new queries and finish its own.
+    Drain(Drain),
+}
+
+#[derive(Debug, Args)]
+struct Named {
+    /// The cluster.
+    #[arg(value_parser = |text: &str| ClusterName::parse(text))]
+    name: ClusterName,
+    /// Why. It is kept with the change.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    reason: String,
+    #[command(flatten)]
+    operators: Operators,
+}
+
+#[derive(Debug, Args)]
+struct Drain {
+    #[command(flatten)]
+    named: Named,
+    /// Wait until nothing is left there, tell what is, and then say that it may be stopped (drained).
+    #[arg(long)]
+    wait: bool,
+    /// The longest wait; then it stays draining and the exit code is 4.
+    #[arg(long, value_name = "TIME", default_value = "30m", requires = "wait",
+          value_parser = |text: &str| humantime::parse_duration(text))]
+    timeout: Duration,
 }
 
 #[derive(Debug, Args)]
 struct List {
+    /// Show it each second.
+    #[arg(long)]
+    watch: bool,
     #[command(flatten)]
     operators: Operators,
 }
@@ -74,11 +118,19 @@ struct Row {
     queued: Option<u64>,
     running: Option<u64>,
     owned: Option<u64>,
+    oldest_ms: Option<u64>,
     load: Option<f64>,
     weight: Option<f64>,
     zone: Option<String>,
     coordinator_id: Option<String>,
     version: Option<String>,
+}
+
+/// What is left at a cluster, as the API tells it.
+#[derive(Debug, Deserialize)]
+struct Left {
+    drained: bool,
+    text: String,
 }
 
 /// A change of an intent, as the API tells it.
@@ -94,37 +146,98 @@ impl Clusters {
         match &self.verb {
             Verb::List(list) => list.run(shell),
             Verb::Intent(set) => set.run(shell),
+            Verb::Activate(named) => named.want(Intent::Active, shell),
+            Verb::Standby(named) => named.want(Intent::Standby, shell),
+            Verb::Drain(drain) => drain.run(shell),
         }
     }
 }
 
 impl List {
     fn run(&self, shell: &mut Shell<'_>) -> Result<Exit, Failure> {
-        let answer = self.operators.client(shell)?.get("/api/v1/clusters")?;
-        if self.operators.json {
-            writeln!(shell.out, "{answer:#}")?;
-            return Ok(Exit::Fine);
+        let client = self.operators.client(shell)?;
+        loop {
+            let answer = client.get("/api/v1/clusters")?;
+            if self.operators.json {
+                writeln!(shell.out, "{answer:#}")?;
+            } else {
+                let rows: Vec<Row> = read(answer)?;
+                super::rollout::clear(shell, self.watch)?;
+                write!(shell.out, "{}", render(rows))?;
+            }
+            if !self.watch {
+                return Ok(Exit::Fine);
+            }
+            shell.out.flush()?;
+            thread::sleep(LOOK);
         }
-        let rows: Vec<Row> = read(answer)?;
-        write!(shell.out, "{}", render(rows))?;
-        Ok(Exit::Fine)
     }
 }
 
 impl Set {
     fn run(&self, shell: &mut Shell<'_>) -> Result<Exit, Failure> {
-        let path = format!("/api/v1/clusters/{}/intent", self.name);
-        let body = json!({ "intent": self.intent, "reason": self.reason });
-        let answer = self.operators.client(shell)?.put(&path, &body)?;
-        if self.operators.json {
-            writeln!(shell.out, "{answer:#}")?;
-            return Ok(Exit::Fine);
-        }
-        let Changed { cluster, intent, version } = read(answer)?;
-        let (name, intent) = (super::table::plain(&cluster), super::table::plain(&intent));
-        writeln!(shell.out, "{name} is now {intent} (version {version} of the intents)")?;
-        Ok(Exit::Fine)
+        let client = self.operators.client(shell)?;
+        let answer = want(&client, &self.name, &self.intent, &self.reason)?;
+        tell_change(answer, self.operators.json, shell)
     }
+}
+
+impl Named {
+    fn want(&self, intent: Intent, shell: &mut Shell<'_>) -> Result<Exit, Failure> {
+        let client = self.operators.client(shell)?;
+        let answer = want(&client, &self.name, intent.as_str(), &self.reason)?;
+        tell_change(answer, self.operators.json, shell)
+    }
+}
+
+impl Drain {
+    fn run(&self, shell: &mut Shell<'_>) -> Result<Exit, Failure> {
+        let Named { name, reason, operators } = &self.named;
+        let begun = self.named.want(Intent::Draining, shell)?;
+        if !self.wait {
+            return Ok(begun);
+        }
+        let client = operators.client(shell)?;
+        let path = format!("/api/v1/clusters/{name}/left");
+        let until = time::now() + self.timeout;
+        let mut last = String::new();
+        loop {
+            let Left { drained, text } = read(client.get(&path)?)?;
+            if text != last && !operators.json {
+                writeln!(shell.out, "left at {name}: {}", plain(&text))?;
+            }
+            last = text;
+            if drained {
+                let answer = want(&client, name, Intent::Drained.as_str(), reason)?;
+                return tell_change(answer, operators.json, shell);
+            }
+            if time::now() >= until {
+                writeln!(
+                    shell.err,
+                    "warren: {name} is not drained within the time; it stays draining"
+                )?;
+                return Ok(Exit::Refused);
+            }
+            thread::sleep(LOOK);
+        }
+    }
+}
+
+/// Wants something of a cluster.
+fn want(client: &Client, name: &ClusterName, intent: &str, reason: &str) -> Result<Value, Failure> {
+    let path = format!("/api/v1/clusters/{name}/intent");
+    Ok(client.put(&path, &json!({ "intent": intent, "reason": reason }))?)
+}
+
+fn tell_change(answer: Value, as_json: bool, shell: &mut Shell<'_>) -> Result<Exit, Failure> {
+    if as_json {
+        writeln!(shell.out, "{answer:#}")?;
+        return Ok(Exit::Fine);
+    }
+    let Changed { cluster, intent, version } = read(answer)?;
+    let (name, intent) = (plain(&cluster), plain(&intent));
+    writeln!(shell.out, "{name} is now {intent} (version {version} of the intents)")?;
+    Ok(Exit::Fine)
 }
 
 /// Reads an answer of the API.
@@ -149,6 +262,7 @@ fn render(rows: Vec<Row>) -> String {
         "QUEUED",
         "RUNNING",
         "OWNED",
+        "OLDEST",
         "LOAD",
         "WEIGHT",
         "ZONE",
@@ -166,6 +280,7 @@ fn render(rows: Vec<Row>) -> String {
             or_dash(row.queued),
             or_dash(row.running),
             or_dash(row.owned),
+            or_dash(row.oldest_ms.map(|ms| format!("{} s", ms / 1000))),
             or_dash(row.load.map(|load| format!("{load:.1}"))),
             or_dash(row.weight),
             or_dash(row.zone),

@@ -38,6 +38,8 @@ pub(super) struct Route {
 #[derive(Debug, Deserialize)]
 struct Explanation {
     group: Option<String>,
+    /// The group that the rules named, if `group` stands in for it.
+    instead_of: Option<String>,
     rule: Option<String>,
     reason: Option<String>,
     error: Option<String>,
@@ -80,6 +82,7 @@ fn in_words(explanation: &Explanation) -> String {
         lines.extend(text.map(|text| format!("{name:<8} {}\n", plain(text))));
     };
     tell("group", explanation.group.as_ref());
+    tell("for", explanation.instead_of.as_ref());
     let no_rule = "none; the default group".to_owned();
     tell("rule", Some(explanation.rule.as_ref().unwrap_or(&no_rule)));
     tell("reason", explanation.reason.as_ref());

@@ -112,11 +112,11 @@ fn clusters_are_listed() {
         &["clusters", "list", "--admin", &admin],
         &[],
         expect![[r#"
-        exit 0
-        NAME      GROUP  INTENT   HEALTH     QUEUED  RUNNING  OWNED  LOAD  WEIGHT  ZONE  COORDINATOR  VERSION  URL            REASON
-        bi-blue   bi     active   ready           0       12     11  12.0       1  b     6b4yt            476  http://a:8080
-        bi-green  bi     standby  unhealthy       -        -      0     -       2  -     -                  -  http://b:8080  cannot �[2J connect
-    "#]],
+            exit 0
+            NAME      GROUP  INTENT   HEALTH     QUEUED  RUNNING  OWNED  OLDEST  LOAD  WEIGHT  ZONE  COORDINATOR  VERSION  URL            REASON
+            bi-blue   bi     active   ready           0       12     11       -  12.0       1  b     6b4yt            476  http://a:8080
+            bi-green  bi     standby  unhealthy       -        -      0       -     -       2  -     -                  -  http://b:8080  cannot �[2J connect
+        "#]],
     );
     let asked = server.asked.lock().expect("not poisoned")[0].to_ascii_lowercase();
     assert!(asked.starts_with("get /api/v1/clusters http/1.1\r\n"), "{asked}");
@@ -505,6 +505,7 @@ fn help_teaches() {
                          request
               check      Tell all that is wrong with settings, rules, store and clusters
               clusters   Show clusters, and say what is wanted of them
+              rollout    Replace a cluster of a group by another one, without losing a query
               route      Tell to which group and cluster a query would go, and why. No query is run
               help       Print this message or the help of the given subcommand(s)
 
@@ -520,7 +521,8 @@ fn help_teaches() {
               warren serve --config conf/warren.toml      run
               warren supervise --config conf/warren.toml  run, and refuse nobody by restarts and upgrades
               warren clusters list                        show clusters, their health and load
-              warren clusters intent bi-blue draining --reason 'node rotation'
+              warren clusters drain bi-blue --wait        take one out, until nothing is left there
+              warren rollout start bi --to bi-green --wait
               warren route -H 'X-Trino-Source: Apache Superset' --query 'SELECT 1'
 
             Where settings are looked for: --config, $WARREN_CONFIG, ./conf/warren.toml, ./warren.toml,

@@ -59,12 +59,12 @@ impl Balancer {
         debug_assert!(checked.is_some(), "the check only reads what was observed");
     }
 
-    /// Chooses a cluster that takes new queries and that `suits`, and counts the submit.
-    pub fn choose(&self, suits: impl Fn(&Cluster) -> bool) -> Option<Reservation> {
+    /// Chooses a ready cluster that `fits`, and counts the submit.
+    pub fn choose(&self, fits: impl Fn(&Cluster) -> bool) -> Option<Reservation> {
         let _one_at_a_time = self.choosing.lock().unwrap_or_else(PoisonError::into_inner);
         let members = self.inner.backends().get_backend().len();
         let chosen = self.inner.select_with(b"", members, |backend, healthy| {
-            healthy && cluster_of(backend).is_some_and(|c| c.takes_new() && suits(c))
+            healthy && cluster_of(backend).is_some_and(|cluster| fits(cluster))
         })?;
         cluster_of(&chosen).map(|cluster| Reservation::new(cluster.clone()))
     }

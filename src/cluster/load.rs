@@ -86,6 +86,8 @@ pub struct Ledger {
     unlisted: u32,
     /// What the last list said, without what has ended since.
     listed: Option<HashMap<QueryId, Stage>>,
+    /// When the poll of that list began.
+    polled: Option<Instant>,
     /// Ends that a poll begun earlier may not know.
     ended: HashMap<QueryId, Instant>,
     /// Queries whose first page nobody has asked for, and until when they count; the first to fade
@@ -194,12 +196,13 @@ impl Ledger {
         }
         stages.retain(|_, stage| *stage != Stage::Ended);
         self.listed = Some(stages);
+        self.polled = Some(began);
         ends
     }
 
     /// The list could not be read: what it would have said is not known.
     pub fn poll_failed(&mut self) {
-        self.listed = None;
+        (self.listed, self.polled) = (None, None);
         for live in self.live.values_mut() {
             live.count(false, &mut self.unlisted);
         }
@@ -214,6 +217,23 @@ impl Ledger {
     /// Live queries of another coordinator process than `alive`.
     pub fn of_others_than(&self, alive: CoordinatorId) -> Vec<QueryId> {
         self.live.keys().filter(|id| id.coordinator() != alive).cloned().collect()
+    }
+
+    /// When the poll of the list began by which it is known what others brought; `None`: it is not.
+    pub fn polled(&self) -> Option<Instant> {
+        self.polled
+    }
+
+    /// When the oldest of the live queries was submitted, or met.
+    pub fn oldest(&self) -> Option<Instant> {
+        self.live.values().map(|live| live.query.posted()).min()
+    }
+
+    /// All queries that are known to be there, whoever brought them.
+    pub fn all(&self) -> Vec<QueryId> {
+        let listed = self.listed.iter().flat_map(HashMap::keys);
+        let unlisted = self.live.keys().filter(|id| !self.is_listed(id));
+        listed.chain(unlisted).cloned().collect()
     }
 
     /// All live queries.

@@ -8,44 +8,84 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
+use rand::Rng;
 use tokio::sync::watch;
 
 use super::balancer::Balancer;
 use super::{Cluster, Reservation};
-use crate::config::{ClusterConfig, Config};
+use crate::config::{self, ClusterConfig, Config, Mode};
 use crate::ids::{ClusterName, GroupName};
 use crate::store::Intent;
 
 /// A group with its balancer.
 #[derive(Debug)]
 pub struct Group {
-    /// Its name.
-    pub name: GroupName,
+    /// What the file says of it.
+    pub settings: config::Group,
     /// Its clusters, in the order of the file.
     pub clusters: Vec<Arc<Cluster>>,
+    share: Option<Share>,
     balancer: Balancer,
 }
 
 impl Group {
-    fn new(name: GroupName, clusters: Vec<Arc<Cluster>>) -> Arc<Self> {
+    pub(crate) fn new(
+        settings: config::Group,
+        clusters: Vec<Arc<Cluster>>,
+        share: Option<Share>,
+    ) -> Arc<Self> {
         let balancer = Balancer::over(&clusters);
-        Arc::new(Self { name, clusters, balancer })
+        Arc::new(Self { settings, clusters, share, balancer })
     }
 
-    /// Chooses a cluster that takes new queries, and counts the submit.
-    pub fn choose(&self) -> Option<Reservation> {
-        self.balancer.choose(|_| true)
+    /// Its name.
+    pub fn name(&self) -> &GroupName {
+        &self.settings.name
     }
 
-    /// The same among those that have another key than `keys`.
-    pub fn choose_other_than(&self, keys: &[u64]) -> Option<Reservation> {
-        self.balancer.choose(|cluster| !keys.contains(&cluster.key()))
+    /// Chooses a cluster for a new query, one that was not `tried` before, and counts the submit.
+    ///
+    /// A standby stands in, if it may, only where no active cluster can take the query.
+    pub fn choose(&self, tried: &[u64]) -> Option<Reservation> {
+        let among = |fit: fn(&Cluster) -> bool| {
+            let fits = |cluster: &Cluster| fit(cluster) && !tried.contains(&cluster.key());
+            match self.settings.mode {
+                Mode::ActiveActive => self.balancer.choose(fits),
+                Mode::ActiveStandby => {
+                    let first = self.clusters.iter().find(|cluster| fits(cluster))?.key();
+                    self.balancer.choose(|cluster| cluster.key() == first && fits(cluster))
+                }
+            }
+        };
+        if let Some(share) = &self.share
+            && rand::rng().random_range(0..100) < share.percent
+        {
+            let canary = |cluster: &Cluster| {
+                *cluster.name() == share.cluster && !tried.contains(&cluster.key())
+            };
+            if let Some(reservation) = self.balancer.choose(canary) {
+                return Some(reservation);
+            }
+        }
+        let standby = || self.settings.auto_failover.then(|| among(Cluster::stands_by)).flatten();
+        among(Cluster::takes_new).or_else(standby)
     }
 
     /// A cluster for what is not a query: the first that takes new queries.
     pub fn any_ready(&self) -> Option<&Arc<Cluster>> {
         self.clusters.iter().find(|cluster| cluster.takes_new())
     }
+}
+
+/// A share of a group's new queries that one cluster takes, whether or not it is active.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Share {
+    /// The group.
+    pub group: GroupName,
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// Of a hundred.
+    pub percent: u8,
 }
 
 /// All clusters and groups as of one moment.
@@ -56,12 +96,22 @@ pub struct Fleet {
     /// The clusters of the file, then the retired ones that still own queries.
     pub clusters: Vec<Arc<Cluster>>,
     groups: BTreeMap<GroupName, Arc<Group>>,
+    shares: Vec<Share>,
 }
 
 impl Fleet {
     /// The group of that name.
     pub fn group(&self, name: &GroupName) -> Option<&Arc<Group>> {
         self.groups.get(name)
+    }
+
+    /// Chooses a cluster for a new query of `group`, one that was not `tried` before: of the group,
+    /// else of those that stand in for it. Tells which group it is of.
+    pub fn choose(&self, group: &GroupName, tried: &[u64]) -> Option<(&Arc<Group>, Reservation)> {
+        let group = self.group(group)?;
+        let fallback = group.settings.fallback.iter().filter_map(|name| self.group(name));
+        let mut groups = std::iter::once(group).chain(fallback);
+        groups.find_map(|group| Some((group, group.choose(tried)?)))
     }
 
     /// The group for queries that no rule names.
@@ -98,7 +148,7 @@ impl Registry {
     pub fn new(config: Arc<Config>, intent: impl Fn(&ClusterConfig) -> Intent) -> Self {
         let clusters: Vec<_> =
             config.clusters.iter().map(|c| Cluster::new(c.clone(), intent(c))).collect();
-        let fleet = assemble(config, clusters, Vec::new());
+        let fleet = assemble(config, (clusters, Vec::new()), Vec::new());
         let writer = Mutex::default();
         Self { fleet: ArcSwap::from_pointee(fleet), writer, changes: watch::Sender::new(0) }
     }
@@ -138,8 +188,20 @@ impl Registry {
         for cluster in &gone {
             cluster.set_retired(true);
         }
-        self.publish(assemble(config, kept, gone));
+        self.publish(assemble(config, (kept, gone), old.shares.clone()));
         fresh
+    }
+
+    /// Gives clusters these shares of new queries, and no others any.
+    pub fn set_shares(&self, shares: Vec<Share>) {
+        let _one_writer = self.writing();
+        let old = self.fleet();
+        if old.shares == shares {
+            return;
+        }
+        let clusters = old.clusters.iter().cloned();
+        let (retired, kept): (Vec<_>, Vec<_>) = clusters.partition(|c| c.is_retired());
+        self.publish(assemble(old.config.clone(), (kept, retired), shares));
     }
 
     /// Forgets retired clusters that own nothing any more.
@@ -153,7 +215,7 @@ impl Registry {
         }
         let (retired, kept): (Vec<_>, Vec<_>) =
             old.clusters.iter().filter(|c| !done(c)).cloned().partition(|c| c.is_retired());
-        self.publish(assemble(old.config.clone(), kept, retired));
+        self.publish(assemble(old.config.clone(), (kept, retired), old.shares.clone()));
     }
 
     /// Tells balancers, and whoever waits for a cluster, that something may have become possible.
@@ -180,12 +242,19 @@ impl Registry {
     }
 }
 
-fn assemble(config: Arc<Config>, clusters: Vec<Arc<Cluster>>, retired: Vec<Arc<Cluster>>) -> Fleet {
+type Clusters = Vec<Arc<Cluster>>;
+
+fn assemble(
+    config: Arc<Config>,
+    (clusters, retired): (Clusters, Clusters),
+    shares: Vec<Share>,
+) -> Fleet {
     let groups = config.groups.iter().map(|group| {
         let members = clusters.iter().filter(|c| c.settings().group == group.name);
-        (group.name.clone(), Group::new(group.name.clone(), members.cloned().collect()))
+        let share = shares.iter().find(|share| share.group == group.name);
+        (group.name.clone(), Group::new(group.clone(), members.cloned().collect(), share.cloned()))
     });
     let groups = groups.collect();
     let clusters = clusters.into_iter().chain(retired).collect();
-    Fleet { config, clusters, groups }
+    Fleet { config, clusters, groups, shares }
 }

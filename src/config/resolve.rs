@@ -14,7 +14,9 @@ use regex::Regex;
 
 use super::problem::{Problem, Problems, Wrong};
 use super::raw::{Reader, Section};
-use super::{Config, Health, Limits, Listen, Log, Paths, Queries, Rules, StoreUrl, Timeouts};
+use super::{
+    Config, Health, Limits, Listen, Log, Paths, Queries, Rollouts, Rules, StoreUrl, Timeouts,
+};
 use super::{address, secret, statement_paths};
 use crate::ids::GroupName;
 
@@ -78,6 +80,7 @@ fn resolve(root: &Section<'_>, file: PathBuf) -> Option<Config> {
     let queries = queries(&root.section("queries", "queries"));
     let timeouts = timeouts(&root.section("timeouts", "timeouts"));
     let health = health(&root.section("health", "health"));
+    let rollouts = rollouts(&root.section("rollouts", "rollouts"));
     let log = log(&root.section("log", "log"));
     let clusters = clusters::clusters(root, &groups);
     Some(Config {
@@ -93,6 +96,7 @@ fn resolve(root: &Section<'_>, file: PathBuf) -> Option<Config> {
         queries: queries?,
         timeouts,
         health: health?,
+        rollouts,
         log: log?,
         groups,
         clusters,
@@ -279,6 +283,18 @@ fn health(section: &Section<'_>) -> Option<Health> {
     };
     together::health(section, &health);
     Some(health)
+}
+
+fn rollouts(section: &Section<'_>) -> Rollouts {
+    let webhook = section.parsed("webhook", |text| match text.strip_prefix("http://") {
+        Some(rest) if !rest.is_empty() && !rest.starts_with('/') => Ok(text.to_owned()),
+        _ => Err(Wrong::new("not an address for hooks", "write `\"http://host:port/path\"`")),
+    });
+    Rollouts {
+        command: section.list("command", |text| Ok(text.to_owned())),
+        webhook,
+        hook_timeout: section.duration("hook_timeout", SECOND..=HOUR),
+    }
 }
 
 fn log(section: &Section<'_>) -> Option<Log> {

@@ -217,6 +217,12 @@ fn the_complete_file_has_all_settings_at_their_defaults() {
         (secret),
         ),
         file: "/etc/warren/../lua/route.lua",
+        webhook: Some(
+        "http://127.0.0.1:9000/warren",
+        ),
+        reject: Some(
+        "bi is being repaired, see https://status.example.com",
+        ),
         scheme: Https,
         zone: Some(
         "eu-central-1b",

@@ -150,9 +150,8 @@ fn apply(gateway: &Gateway, intents: &Intents) {
         else {
             continue;
         };
-        if cluster.intent() != row.intent {
+        if cluster.set_wanted(row) {
             info!(cluster = %row.cluster, to = row.intent.as_str(), "intent in force");
-            cluster.set_intent(row.intent);
             changed = true;
         }
     }

@@ -9,8 +9,9 @@ use async_trait::async_trait;
 use super::*;
 use crate::history::record::{Event, Sighting};
 use crate::history::{self, History};
-use crate::ids::{ClusterName, CoordinatorId, QueryId};
+use crate::ids::{ClusterName, CoordinatorId, GroupName, QueryId};
 use crate::store::lease::Fence;
+use crate::store::rollout::{EndedQuery, NewRollout, RolloutRow, Wish};
 use crate::store::{HistoryRow, IntentChange, IntentRow, Intents};
 
 /// A store that keeps what it is given, is away when told, and refuses some events for ever.
@@ -82,6 +83,30 @@ impl Store for Obedient {
         Err(away())
     }
     async fn forget_history(&self, _: &Fence, _: &str, _: u32) -> Result<u64, StoreError> {
+        Err(away())
+    }
+    async fn start_rollout(&self, _: NewRollout) -> Result<Option<u64>, StoreError> {
+        Err(away())
+    }
+    async fn rollouts_under_way(&self) -> Result<Vec<RolloutRow>, StoreError> {
+        Err(away())
+    }
+    async fn newest_rollouts(&self, _: u32) -> Result<Vec<RolloutRow>, StoreError> {
+        Err(away())
+    }
+    async fn rollout(&self, _: u64) -> Result<Option<RolloutRow>, StoreError> {
+        Err(away())
+    }
+    async fn keep_rollout(&self, _: &Fence, _: RolloutRow) -> Result<bool, StoreError> {
+        Err(away())
+    }
+    async fn abort_rollout(&self, _: u64, _: Wish) -> Result<bool, StoreError> {
+        Err(away())
+    }
+    async fn open_queries(&self, _: &ClusterName, _: &str) -> Result<Vec<QueryId>, StoreError> {
+        Err(away())
+    }
+    async fn ended_queries(&self, _: &GroupName, _: &str) -> Result<Vec<EndedQuery>, StoreError> {
         Err(away())
     }
     fn place(&self) -> &'static str {

@@ -13,7 +13,7 @@ use pingora_proxy::Session;
 use tokio::time::timeout_at;
 use tracing::warn;
 
-use crate::cluster::registry::Group;
+use crate::cluster::registry::{Fleet, Group};
 use crate::cluster::{Cluster, Reservation};
 use crate::gateway::Gateway;
 use crate::gateway::kept::Order;
@@ -71,7 +71,7 @@ pub async fn serve(
         head,
         text: statement.text.clone(),
         client: client.clone(),
-        group: group.name.clone(),
+        group: group.name().clone(),
         rule: decision.rule,
     });
     let placing = Placing { gateway, fleet: &fleet, order: &order, whole: statement.whole };
@@ -227,8 +227,11 @@ impl Submit<'_> {
         if let Some(cluster) = &self.pinned {
             return Ok(Reservation::new(cluster.clone()));
         }
-        if let Some(reservation) = self.group.choose_other_than(tried) {
+        if let Some(reservation) = self.choose(self.placing.fleet, tried) {
             return Ok(reservation);
+        }
+        if let (true, Some(text)) = (tried.is_empty(), &self.group.settings.reject) {
+            return Err(self.decision(text));
         }
         let limit = self.placing.fleet.config.limits.held;
         let waiting = &self.gateway().metrics.waiting;
@@ -242,8 +245,8 @@ impl Submit<'_> {
         loop {
             // A reload makes new groups; the one of this request's snapshot would stay as it is.
             let fleet = self.gateway().registry.fleet();
-            let group = fleet.group(&self.group.name).unwrap_or(self.group);
-            if let Some(reservation) = group.choose_other_than(tried).or_else(|| group.choose()) {
+            let chosen = self.choose(&fleet, tried).or_else(|| self.choose(&fleet, &[]));
+            if let Some(reservation) = chosen {
                 return Ok(reservation);
             }
             match timeout_at(self.deadline, changes.changed()).await {
@@ -251,6 +254,19 @@ impl Submit<'_> {
                 Ok(Err(_)) | Err(_) => return Err(self.nobody()),
             }
         }
+    }
+
+    /// Chooses in `fleet`, of the group of the rules or of those that stand in for it.
+    fn choose(&self, fleet: &Fleet, tried: &[u64]) -> Option<Reservation> {
+        let named = self.group.name();
+        if fleet.group(named).is_none() {
+            return self.group.choose(tried);
+        }
+        let (group, reservation) = fleet.choose(named, tried)?;
+        if group.name() != named {
+            self.gateway().metrics.fallback(named.as_str(), group.name().as_str());
+        }
+        Some(reservation)
     }
 
     fn bounds(&self) -> Bounds {
@@ -269,6 +285,7 @@ impl Submit<'_> {
         cluster.reached(time::now());
         pinned::learn(self.gateway(), &cluster, &answer.header);
         let placed = self.placing.accepted(reservation, answer)?;
+        facts.group = Some(cluster.settings().group.to_string());
         facts.cluster = Some(cluster);
         facts.query_id = placed.query.map(|query| query.id().clone());
         Ok(Outcome::Answered(Box::new(placed.header), placed.body))
@@ -276,13 +293,16 @@ impl Submit<'_> {
 
     /// Nobody can take the query: a decision, which drivers show as the error of a query.
     fn nobody(&self) -> OwnAnswer {
-        let message = format!(
+        self.decision(&format!(
             "no cluster of the routing group '{}' can take a query now; try again, or ask the \
              operators of the gateway",
-            self.group.name
-        );
+            self.group.name()
+        ))
+    }
+
+    fn decision(&self, message: &str) -> OwnAnswer {
         let origin = self.placing.order.client.origin.to_string();
-        OwnAnswer::query_error(&self.gateway().next_own_id(), &origin, &message)
+        OwnAnswer::query_error(&self.gateway().next_own_id(), &origin, message)
     }
 
     fn gateway(&self) -> &Gateway {

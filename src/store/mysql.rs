@@ -6,6 +6,7 @@
 //! data itself is "unusable".
 
 mod contact;
+mod rollouts;
 mod rows;
 
 use std::future::Future;
@@ -17,9 +18,10 @@ use mysql_async::{Conn, DriverError, Error, Pool};
 use rand::Rng;
 
 use crate::history::record::{Recorded, Sighting};
-use crate::ids::{ClusterName, QueryId};
+use crate::ids::{ClusterName, GroupName, QueryId};
 use crate::store::effect::Effect;
 use crate::store::lease::Fence;
+use crate::store::rollout::{EndedQuery, NewRollout, RolloutRow, Wish};
 use crate::store::{
     HISTORY_MAX, HistoryRow, IntentChange, IntentRow, Intents, Store, StoreError, cluster_of,
 };
@@ -197,6 +199,70 @@ impl Store for MysqlStore {
         };
         let work = move |pool: Pool| retrying(move || once(pool.clone(), Arc::clone(&told)));
         self.run(APPLY, work).await
+    }
+
+    async fn start_rollout(&self, new: NewRollout) -> Result<Option<u64>, StoreError> {
+        let new = Arc::new(NewRollout { by: new.by.fit(), ..new });
+        let once = async |pool: Pool, new: Arc<NewRollout>| {
+            rollouts::start(&mut connect(&pool).await?, &new).await
+        };
+        let work = move |pool: Pool| retrying(move || once(pool.clone(), Arc::clone(&new)));
+        self.run(CHANGE, work).await
+    }
+
+    async fn rollouts_under_way(&self) -> Result<Vec<RolloutRow>, StoreError> {
+        let work = async |pool: Pool| rollouts::under_way(&mut connect(&pool).await?).await;
+        self.run(READ, work).await
+    }
+
+    async fn newest_rollouts(&self, limit: u32) -> Result<Vec<RolloutRow>, StoreError> {
+        let limit = limit.min(HISTORY_MAX);
+        let work =
+            async move |pool: Pool| rollouts::newest(&mut connect(&pool).await?, limit).await;
+        self.run(READ, work).await
+    }
+
+    async fn rollout(&self, id: u64) -> Result<Option<RolloutRow>, StoreError> {
+        let work = async move |pool: Pool| rollouts::one(&mut connect(&pool).await?, id).await;
+        self.run(READ, work).await
+    }
+
+    async fn keep_rollout(&self, fence: &Fence, row: RolloutRow) -> Result<bool, StoreError> {
+        let fence = fence.clone();
+        let work =
+            async move |pool: Pool| rollouts::keep(&mut connect(&pool).await?, &fence, &row).await;
+        self.run(CHANGE, work).await
+    }
+
+    async fn abort_rollout(&self, id: u64, by: Wish) -> Result<bool, StoreError> {
+        let by = by.fit();
+        let work =
+            async move |pool: Pool| rollouts::abort(&mut connect(&pool).await?, id, &by).await;
+        self.run(CHANGE, work).await
+    }
+
+    async fn open_queries(
+        &self,
+        cluster: &ClusterName,
+        since: &str,
+    ) -> Result<Vec<QueryId>, StoreError> {
+        let (cluster, since) = (cluster.to_string(), since.to_owned());
+        let work = async move |pool: Pool| {
+            rollouts::open_queries(&mut connect(&pool).await?, &cluster, &since).await
+        };
+        self.run(READ, work).await
+    }
+
+    async fn ended_queries(
+        &self,
+        group: &GroupName,
+        since: &str,
+    ) -> Result<Vec<EndedQuery>, StoreError> {
+        let (group, since) = (group.to_string(), since.to_owned());
+        let work = async move |pool: Pool| {
+            rollouts::ended_queries(&mut connect(&pool).await?, &group, &since).await
+        };
+        self.run(READ, work).await
     }
 
     fn place(&self) -> &str {

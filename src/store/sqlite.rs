@@ -5,6 +5,7 @@
 //! is opened. Deliberately does not serve several gateways: that is `mysql`.
 
 mod open;
+mod rollouts;
 mod rows;
 mod worker;
 
@@ -15,9 +16,10 @@ use async_trait::async_trait;
 use rusqlite::{Connection, ErrorCode};
 
 use crate::history::record::{Recorded, Sighting};
-use crate::ids::{ClusterName, QueryId};
+use crate::ids::{ClusterName, GroupName, QueryId};
 use crate::store::effect::Effect;
 use crate::store::lease::Fence;
+use crate::store::rollout::{EndedQuery, NewRollout, RolloutRow, Wish};
 use crate::store::{
     HISTORY_MAX, HistoryRow, IntentChange, IntentRow, Intents, Store, StoreError, cluster_of,
 };
@@ -161,6 +163,51 @@ impl Store for SqliteStore {
     ) -> Result<u64, StoreError> {
         let (fence, oldest) = (fence.clone(), oldest.to_owned());
         self.write(move |connection| rows::forget_history(connection, &fence, &oldest, limit)).await
+    }
+
+    async fn start_rollout(&self, new: NewRollout) -> Result<Option<u64>, StoreError> {
+        let new = NewRollout { by: new.by.fit(), ..new };
+        self.write(move |connection| rollouts::start(connection, &new)).await
+    }
+
+    async fn rollouts_under_way(&self) -> Result<Vec<RolloutRow>, StoreError> {
+        self.read(|connection| rollouts::under_way(connection)).await
+    }
+
+    async fn newest_rollouts(&self, limit: u32) -> Result<Vec<RolloutRow>, StoreError> {
+        self.read(move |connection| rollouts::newest(connection, limit.min(HISTORY_MAX))).await
+    }
+
+    async fn rollout(&self, id: u64) -> Result<Option<RolloutRow>, StoreError> {
+        self.read(move |connection| rollouts::one(connection, id)).await
+    }
+
+    async fn keep_rollout(&self, fence: &Fence, row: RolloutRow) -> Result<bool, StoreError> {
+        let fence = fence.clone();
+        self.write(move |connection| rollouts::keep(connection, &fence, &row)).await
+    }
+
+    async fn abort_rollout(&self, id: u64, by: Wish) -> Result<bool, StoreError> {
+        let by = by.fit();
+        self.write(move |connection| rollouts::abort(connection, id, &by)).await
+    }
+
+    async fn open_queries(
+        &self,
+        cluster: &ClusterName,
+        since: &str,
+    ) -> Result<Vec<QueryId>, StoreError> {
+        let (cluster, since) = (cluster.to_string(), since.to_owned());
+        self.read(move |connection| rollouts::open_queries(connection, &cluster, &since)).await
+    }
+
+    async fn ended_queries(
+        &self,
+        group: &GroupName,
+        since: &str,
+    ) -> Result<Vec<EndedQuery>, StoreError> {
+        let (group, since) = (group.to_string(), since.to_owned());
+        self.read(move |connection| rollouts::ended_queries(connection, &group, &since)).await
     }
 
     fn place(&self) -> &str {

@@ -32,6 +32,7 @@ pub struct Metrics {
     own_answers: IntCounterVec,
     rule_errors: IntCounterVec,
     retries: IntCounterVec,
+    fallbacks: IntCounterVec,
     /// Submits that wait for a cluster, and pages that wait for their owner.
     pub waiting: Waiting,
     /// Figures that are read when they are asked for.
@@ -129,6 +130,11 @@ impl Metrics {
                 "Requests that were sent again, by kind.",
                 &["kind"],
             )?,
+            fallbacks: counters(
+                "warren_fallbacks_total",
+                "Queries that another group took, because no cluster of their own could.",
+                &["group", "to"],
+            )?,
             waiting: Waiting::new(gauges(
                 "warren_held_requests",
                 "Requests that wait inside Warren.",
@@ -209,6 +215,11 @@ impl Metrics {
     /// A request was sent again.
     pub fn retry(&self, kind: &str) {
         self.retries.with_label_values(&[kind]).inc();
+    }
+
+    /// A query of one group went to another.
+    pub fn fallback(&self, group: &str, to: &str) {
+        self.fallbacks.with_label_values(&[group, to]).inc();
     }
 
     /// A cluster was looked at.

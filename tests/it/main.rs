@@ -3,12 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod balance;
+mod groups;
 mod history;
 mod image;
 mod intent;
 mod pinned;
 mod ready;
 mod repair;
+mod rollout;
 mod rules;
 mod sticky;
 mod store;

@@ -3,29 +3,30 @@
 pub(crate) mod bed;
 mod contract;
 mod mariadb_only;
+mod rollouts;
 mod sqlite_only;
 
 use bed::Bed;
 
-/// Makes a test for each kind of store from each function of `contract`.
+/// Makes a test for each kind of store from each function of a module.
 macro_rules! contract {
-    ($($name:ident),* $(,)?) => {
-        mod sqlite {
+    ($sqlite:ident, $mariadb:ident, $from:ident: $($name:ident),* $(,)?) => {
+        mod $sqlite {
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $name() {
                     let bed = super::Bed::sqlite();
-                    super::contract::$name(&bed).await;
+                    super::$from::$name(&bed).await;
                     bed.remove().await;
                 }
             )*
         }
-        mod mariadb {
+        mod $mariadb {
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $name() {
                     let bed = super::Bed::mariadb().await;
-                    super::contract::$name(&bed).await;
+                    super::$from::$name(&bed).await;
                     bed.remove().await;
                 }
             )*
@@ -33,7 +34,7 @@ macro_rules! contract {
     };
 }
 
-contract!(
+contract!(sqlite, mariadb, contract:
     a_query_has_its_owner_and_its_history,
     an_end_before_its_submit_gives_the_same_row,
     any_order_repetition_and_partition_gives_the_same_rows,
@@ -50,4 +51,10 @@ contract!(
     a_caller_that_gives_up_harms_nobody,
     a_lease_has_one_holder_and_its_number_guards_what_is_done,
     many_who_want_a_lease_at_once_leave_it_to_one,
+);
+
+contract!(rollouts_in_sqlite, rollouts_in_mariadb, rollouts:
+    a_group_has_one_rollout_at_a_time,
+    a_rollout_is_kept_by_who_holds_the_lease_alone,
+    open_and_ended_queries_are_told,
 );

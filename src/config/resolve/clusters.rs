@@ -8,7 +8,7 @@ use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue}
 
 use crate::config::problem::{Wrong, nearest, quoted};
 use crate::config::raw::Section;
-use crate::config::{ClusterConfig, Group, Probe, address, secret};
+use crate::config::{ClusterConfig, Group, Mode, Probe, address, secret};
 use crate::ids::{ClusterName, GroupName};
 use crate::store::Intent;
 
@@ -18,17 +18,49 @@ pub(super) fn groups(root: &Section<'_>) -> Vec<Group> {
     if sections.is_empty() && root.find("groups").is_none_or(|found| found.value.is_array()) {
         root.complain("groups", "no group", "add `[[groups]]` with `name = \"…\"`");
     }
-    let mut groups = Vec::new();
     let mut names = Once::default();
+    let mut named = Vec::new();
     for section in &sections {
         let Some(name) = section.parsed("name", |text| label(GroupName::parse(text))) else {
             continue;
         };
         if names.is_new(section, "name", &name) {
-            groups.push(Group { name });
+            named.push((section, name));
         }
     }
-    groups
+    let known: Vec<&GroupName> = named.iter().map(|(_, name)| name).collect();
+    named.iter().map(|(section, name)| group(section, name, &known)).collect()
+}
+
+fn group(section: &Section<'_>, name: &GroupName, known: &[&GroupName]) -> Group {
+    let mode = section.parsed("mode", |text| match text {
+        "active-active" => Ok(Mode::ActiveActive),
+        "active-standby" => Ok(Mode::ActiveStandby),
+        _ => {
+            let right = "write `\"active-active\"` or `\"active-standby\"`";
+            Err(Wrong::new("not a way of sharing queries", right))
+        }
+    });
+    let fallback = section.list("fallback", |text| {
+        let other = one_of(text, known)?;
+        if other == *name {
+            return Err(Wrong::new("the group itself", "name other groups"));
+        }
+        Ok(other)
+    });
+    let reject = section.parsed("reject", |text| {
+        if text.trim().is_empty() {
+            return Err(Wrong::new("an empty text", "say what clients should read"));
+        }
+        Ok(text.to_owned())
+    });
+    Group {
+        name: name.clone(),
+        mode: mode.unwrap_or(Mode::ActiveActive),
+        auto_failover: section.flag("auto_failover"),
+        fallback,
+        reject,
+    }
 }
 
 /// Reads `[[clusters]]`.
@@ -64,18 +96,20 @@ pub(super) fn known_group(
     name: &str,
     known: &[&GroupName],
 ) -> Option<GroupName> {
-    section.parsed(name, |text| {
-        let group = label(GroupName::parse(text))?;
-        // Without any known group the lack of groups is the problem, noted once.
-        if known.is_empty() || known.contains(&&group) {
-            return Ok(group);
-        }
-        let right = match nearest(text, known.iter().map(|group| group.as_str())) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("known groups: {}", quoted(known.iter())),
-        };
-        Err(Wrong::new("no such group", right))
-    })
+    section.parsed(name, |text| one_of(text, known))
+}
+
+fn one_of(text: &str, known: &[&GroupName]) -> Result<GroupName, Wrong> {
+    let group = label(GroupName::parse(text))?;
+    // Without any known group the lack of groups is the problem, noted once.
+    if known.is_empty() || known.contains(&&group) {
+        return Ok(group);
+    }
+    let right = match nearest(text, known.iter().map(|group| group.as_str())) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("known groups: {}", quoted(known.iter())),
+    };
+    Err(Wrong::new("no such group", right))
 }
 
 /// What could be read of one cluster.

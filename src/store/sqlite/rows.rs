@@ -37,11 +37,11 @@ impl ToSql for Field {
 }
 
 /// SQLite's numbers are signed; what is larger never comes here (`effect`), and would be cut.
-fn signed(number: u64) -> i64 {
+pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-fn unsigned(number: i64) -> u64 {
+pub(super) fn unsigned(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
 }
 
@@ -56,7 +56,7 @@ fn fields(row: &Row<'_>) -> rusqlite::Result<Vec<Field>> {
     (0..NAMES.len()).map(field).collect()
 }
 
-fn write(connection: &mut Connection) -> rusqlite::Result<Transaction<'_>> {
+pub(super) fn write(connection: &mut Connection) -> rusqlite::Result<Transaction<'_>> {
     connection.transaction_with_behavior(TransactionBehavior::Immediate)
 }
 
@@ -130,7 +130,7 @@ pub(super) fn coordinators(connection: &Connection) -> rusqlite::Result<Vec<Sigh
 }
 
 /// The error of a column that holds what Warren did not write.
-fn foreign(
+pub(super) fn foreign(
     column: usize,
     error: impl std::error::Error + Send + Sync + 'static,
 ) -> rusqlite::Error {

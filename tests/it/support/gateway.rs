@@ -86,7 +86,8 @@ impl Plan {
         Self { supervised: true, ..self }
     }
 
-    /// With this line in `[section]`, which is `health`, `limits` or `queries`.
+    /// With this line in `[section]`, which is `health`, `limits` or `queries`, or for the group of
+    /// that name `groups.NAME`.
     pub(crate) fn setting(mut self, section: &str, line: &str) -> Self {
         self.settings.push((section.to_owned(), line.to_owned()));
         self
@@ -140,7 +141,8 @@ impl Plan {
         for [name, group, url] in &self.clusters {
             if !groups.contains(&group.as_str()) {
                 groups.push(group);
-                write!(text, "\n[[groups]]\nname = \"{group}\"\n").unwrap();
+                let lines = self.lines_of(&format!("groups.{group}"));
+                write!(text, "\n[[groups]]\nname = \"{group}\"\n{lines}").unwrap();
             }
             write!(
                 text,

@@ -1,0 +1,128 @@
+//! What a group does when its own clusters cannot take a query: a standby stands in, another group
+//! takes it, or clients are told at once.
+
+use serde_json::Value;
+use warren::time;
+use warren_stub::{Stub, StubOptions};
+
+use crate::support::clients::{Load, Query};
+use crate::support::gateway::{Gateway, Plan};
+use crate::support::{eventually, tell};
+
+fn two() -> [Stub; 2] {
+    [(); 2].map(|()| Stub::start(StubOptions::default()))
+}
+
+fn plan([blue, green]: &[Stub; 2]) -> Plan {
+    Plan::of(&[("blue", "bi", blue), ("green", "bi", green)])
+}
+
+fn gone(stub: &Stub) {
+    stub.refuse();
+    stub.disconnect();
+}
+
+fn intents(gateway: &Gateway) -> [Value; 2] {
+    ["blue", "green"].map(|name| gateway.cluster(name).unwrap()["intent"].clone())
+}
+
+/// What a query of a client ends with that nobody can take.
+fn refusal(gateway: &Gateway) -> String {
+    let answer = gateway.client().submit("SELECT 1").unwrap();
+    assert_eq!(answer.status, 200);
+    answer.json()["error"]["message"].as_str().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn a_standby_stands_in_at_once_and_is_made_the_active_one() {
+    let stubs = two();
+    let plan = plan(&stubs).setting("groups.bi", "mode = \"active-standby\"");
+    let gateway = plan.setting("groups.bi", "auto_failover = true").start_ready();
+    assert_eq!(gateway.set_intent("green", "standby"), 200);
+    let load = Load::start(4, &gateway.client(), "SELECT n /* stub: run=20ms rows=4 pages=2 */");
+    load.more(50);
+    let on_green = |stub: &Stub| stub.queries().iter().filter(|q| q.source.is_none()).count();
+    assert_eq!(on_green(&stubs[1]), 0, "the active one takes all");
+
+    // Its queries are done: what is tested is where new ones go.
+    load.all_good();
+    gone(&stubs[0]);
+    let began = time::now();
+    let query = Query::run(&gateway.client(), "SELECT 1").unwrap();
+    tell(&format!("a query ended on the standby {:?} after the fall", began.elapsed()));
+    assert_eq!(query.mark(), stubs[1].coordinator_id());
+    let load = Load::start(4, &gateway.client(), "SELECT n /* stub: run=20ms rows=4 pages=2 */");
+    eventually("it is made the active one", || {
+        (intents(&gateway) == ["standby", "active"]).then_some(())
+    });
+    load.more(50);
+    load.all_good();
+    let told = gateway.log();
+    assert!(told.contains("a standby is made the active cluster"), "{told}");
+
+    stubs[0].accept();
+    gateway.wait_until("blue", "ready");
+    let query = Query::run(&gateway.client(), "SELECT 1").unwrap();
+    assert_eq!(query.mark(), stubs[1].coordinator_id(), "who came back stands by");
+    assert_eq!(intents(&gateway), ["standby", "active"]);
+}
+
+#[test]
+fn without_failover_nobody_stands_in() {
+    let stubs = two();
+    let plan =
+        plan(&stubs).timeout("submit", "1s").timeout("answer", "1s").timeout("connect", "1s");
+    let gateway = plan.start_ready();
+    assert_eq!(gateway.set_intent("green", "standby"), 200);
+    gone(&stubs[0]);
+    let told = eventually("the client is told", || {
+        let told = refusal(&gateway);
+        (!told.is_empty()).then_some(told)
+    });
+    assert!(told.contains("no cluster of the routing group 'bi' can take a query now"), "{told}");
+    assert_eq!(intents(&gateway), ["active", "standby"]);
+}
+
+#[test]
+fn in_active_standby_the_first_of_several_active_ones_takes_all() {
+    let stubs = two();
+    let gateway = plan(&stubs).setting("groups.bi", "mode = \"active-standby\"").start_ready();
+    for _ in 0..20 {
+        let query = Query::run(&gateway.client(), "SELECT 1").unwrap();
+        assert_eq!(query.mark(), stubs[0].coordinator_id());
+    }
+    gone(&stubs[0]);
+    let query = Query::run(&gateway.client(), "SELECT 1").unwrap();
+    assert_eq!(query.mark(), stubs[1].coordinator_id(), "the next one is active too");
+}
+
+#[test]
+fn another_group_takes_over_and_says_so() {
+    let stubs = two();
+    let [blue, green] = &stubs;
+    let gateway = Plan::of(&[("blue", "bi", blue), ("green", "olap", green)])
+        .setting("groups.bi", "fallback = [\"olap\"]")
+        .setting("groups.bi", "reject = \"bi is closed, ask in #data\"")
+        .start_ready();
+    let explain = || {
+        let answer = gateway.operator().send("POST", "/api/v1/explain", "{}").unwrap().json();
+        [answer["group"].clone(), answer["instead_of"].clone(), answer["cluster"].clone()]
+    };
+    assert_eq!(explain(), [Value::from("bi"), Value::Null, Value::from("blue")]);
+    gone(blue);
+    let query = Query::run(&gateway.client(), "SELECT 1").unwrap();
+    assert_eq!(query.mark(), green.coordinator_id());
+    assert_eq!(explain(), ["olap", "bi", "green"].map(Value::from));
+    assert!(gateway.metric("warren_fallbacks_total{group=\"bi\",to=\"olap\"}") >= Some(1));
+
+    gone(green);
+    let began = time::now();
+    let told = eventually("both are away", || {
+        let told = refusal(&gateway);
+        (!told.is_empty()).then_some(told)
+    });
+    assert_eq!(told, "bi is closed, ask in #data");
+    tell(&format!("the refusal came {:?} after the second fall", began.elapsed()));
+    blue.accept();
+    eventually("it is open again", || Query::run(&gateway.client(), "SELECT 1").ok());
+}
