@@ -4,6 +4,7 @@
 //! Without a token it serves `/livez`, `/readyz` and `/metrics` alone, unless it is bound to
 //! loopback.
 
+pub mod backends;
 pub mod clusters;
 pub mod explain;
 pub mod figures;
@@ -89,11 +90,14 @@ fn router(shared: Shared) -> Router {
         .route("/api/v1/rollouts/{id}", get(rollouts::show))
         .route("/api/v1/rollouts/{id}/abort", post(rollouts::abort))
         .route("/api/v1/explain", post(explain::explain))
+        .merge(backends::router())
         .layer(from_fn_with_state(shared.clone(), guard::authorize));
     Router::new()
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(figures::metrics))
+        .route("/trino-gateway/livez", get(|| async { "ok" }))
+        .route("/trino-gateway/readyz", get(backends::readyz))
         .merge(api)
         .fallback(|| async {
             Problem::new(

@@ -38,6 +38,8 @@ pub struct Cluster {
     intent: AtomicU8,
     /// Who wanted that, when and why, once the store has told it.
     wanted: ArcSwapOption<IntentRow>,
+    /// Whether nobody looked at it since its intent changed.
+    unseen: AtomicBool,
     verdict: ArcSwap<Verdict>,
     addresses: ArcSwap<Vec<SocketAddr>>,
     forwarding: AtomicU8,
@@ -97,6 +99,7 @@ impl Cluster {
             settings: ArcSwap::from_pointee(settings),
             intent: AtomicU8::new(intent as u8),
             wanted: ArcSwapOption::empty(),
+            unseen: AtomicBool::new(true),
             verdict: ArcSwap::from_pointee(Verdict::default()),
             addresses: ArcSwap::from_pointee(addresses),
             forwarding: AtomicU8::new(Forwarding::Unknown as u8),
@@ -156,6 +159,7 @@ impl Cluster {
 
     /// Takes a new intent.
     pub fn set_intent(&self, intent: Intent) {
+        self.unseen.store(true, Ordering::Relaxed);
         self.intent.store(intent as u8, Ordering::Relaxed);
     }
 
@@ -168,8 +172,15 @@ impl Cluster {
     pub fn set_wanted(&self, row: &IntentRow) -> bool {
         self.wanted.store(Some(Arc::new(row.clone())));
         let changed = self.own_intent() != row.intent;
-        self.set_intent(row.intent);
+        if changed {
+            self.set_intent(row.intent);
+        }
         changed
+    }
+
+    /// Whether nobody looked at it since its intent changed.
+    pub fn is_unseen(&self) -> bool {
+        self.unseen.load(Ordering::Relaxed)
     }
 
     /// Whether the file no longer has it.
@@ -191,6 +202,7 @@ impl Cluster {
     pub fn observe(&self, next: impl Fn(Verdict) -> Verdict) -> (Arc<Verdict>, Arc<Verdict>) {
         let before = self.verdict.rcu(|verdict| next(Verdict::clone(verdict)));
         let after = next(Verdict::clone(&before));
+        self.unseen.store(false, Ordering::Relaxed);
         (before, Arc::new(after))
     }
 

@@ -1,5 +1,7 @@
 //! The clusters as operators see them, and what they want of them.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
@@ -162,8 +164,7 @@ pub(super) async fn set_intent(
         bad(format!("`{}` is no intent; known are {known}", wanted.intent))
     })?;
     let fleet = shared.gateway.registry.fleet();
-    let cluster = fleet.clusters.iter().find(|c| c.name().as_str() == name && !c.is_retired());
-    let cluster = cluster.ok_or_else(|| unknown(&fleet, &name))?;
+    let cluster = declared(&fleet, &name).ok_or_else(|| unknown(&fleet, &name))?;
     let change = IntentChange {
         cluster: cluster.name().clone(),
         intent,
@@ -171,11 +172,23 @@ pub(super) async fn set_intent(
         reason: wanted.reason,
         at_ms: time::unix_ms(),
     };
-    intents::set(&shared.gateway, change).await.map(Json).map_err(|error| {
-        let status = match error {
-            StoreError::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
-            StoreError::Unusable { .. } => StatusCode::INTERNAL_SERVER_ERROR,
-        };
-        Problem::new(status, format!("the intent is unchanged: failed to {error}"))
+    let changed = intents::set(&shared.gateway, change).await;
+    changed.map(Json).map_err(|error| {
+        let (status, text) = unchanged(&error);
+        Problem::new(status, text)
     })
+}
+
+/// A cluster that the file has.
+pub(super) fn declared<'a>(fleet: &'a Fleet, name: &str) -> Option<&'a Arc<Cluster>> {
+    fleet.clusters.iter().find(|c| c.name().as_str() == name && !c.is_retired())
+}
+
+/// How it is said that the store did not take an intent.
+pub(super) fn unchanged(error: &StoreError) -> (StatusCode, String) {
+    let status = match error {
+        StoreError::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        StoreError::Unusable { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    (status, format!("the intent is unchanged: failed to {error}"))
 }
