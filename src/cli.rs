@@ -7,7 +7,9 @@
 mod check;
 mod client;
 mod clusters;
+mod doctor;
 pub mod exit;
+mod finding;
 mod locate;
 mod operators;
 mod rollout;
@@ -35,6 +37,7 @@ use locate::NoConfig;
 const EXAMPLES: &str = "\
 Examples:
   warren check --config conf/warren.toml      tell all that is wrong, change nothing
+  warren doctor --config conf/warren.toml     run a query over each hop, tell which one is wrong
   warren serve --config conf/warren.toml      run
   warren supervise --config conf/warren.toml  run, and refuse nobody by restarts and upgrades
   warren clusters list                        show clusters, their health and load
@@ -64,6 +67,7 @@ enum Verb {
     Supervise(supervise::Supervise),
     Upgrade(supervise::Upgrade),
     Check(check::Check),
+    Doctor(doctor::Doctor),
     Clusters(clusters::Clusters),
     Rollout(rollout::Rollout),
     Route(route::Route),
@@ -140,6 +144,7 @@ fn run(arguments: impl IntoIterator<Item = OsString>, shell: &mut Shell<'_>) -> 
         Verb::Supervise(supervise) => supervise.run(shell),
         Verb::Upgrade(upgrade) => upgrade.run(shell),
         Verb::Check(check) => check.run(shell),
+        Verb::Doctor(doctor) => doctor.run(shell),
         Verb::Clusters(clusters) => clusters.run(shell),
         Verb::Rollout(rollout) => rollout.run(shell),
         Verb::Route(route) => route.run(shell),

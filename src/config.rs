@@ -376,6 +376,11 @@ pub struct ClusterUrl {
 }
 
 impl ClusterUrl {
+    /// Reads an origin, such as `https://trino.example.com`.
+    pub fn parse(text: &str) -> Option<Self> {
+        address::cluster_url(text).ok()
+    }
+
     /// What stands in `Host`: the port only where it is not the scheme's.
     pub fn authority(&self) -> String {
         let host =

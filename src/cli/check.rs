@@ -1,6 +1,5 @@
 //! `warren check`: all that is wrong, at once, before it hurts. Changes nothing.
 
-mod finding;
 mod reach;
 mod sense;
 
@@ -10,11 +9,11 @@ use clap::Args;
 use serde_json::json;
 
 use super::exit::Exit;
+use super::finding::{self, Finding, Grade};
 use super::{Failure, Shell, locate};
 use crate::config::{self, Config, StoreUrl};
 use crate::route::rules::RuleSet;
 use crate::store;
-use finding::{Finding, Grade};
 
 const EXAMPLES: &str = "\
 Examples:

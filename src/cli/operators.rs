@@ -1,7 +1,7 @@
 //! How a verb finds the operators' port of a running Warren, and its token.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -30,7 +30,7 @@ pub(super) struct Operators {
 
 impl Operators {
     pub(super) fn client(&self, shell: &mut Shell<'_>) -> Result<Client, Failure> {
-        let given = self.given_token(shell)?;
+        let given = given_token(self.token_file.as_deref(), shell)?;
         if let Some(url) = &self.admin {
             return Ok(Client::new(origin(url)?, given));
         }
@@ -38,26 +38,30 @@ impl Operators {
         let url = format!("http://{}", reachable(config.listen.admin));
         Ok(Client::new(url, given.or(config.admin.token)))
     }
+}
 
-    fn given_token(&self, shell: &Shell<'_>) -> Result<Option<Secret>, Failure> {
-        let text = match &self.token_file {
-            Some(path) => std::fs::read_to_string(path).map_err(|error| {
-                Failure::Usage(format!("cannot read --token-file {}: {error}", path.display()))
-            })?,
-            None => (shell.environment)("WARREN_TOKEN").unwrap_or_default(),
-        };
-        let token = text.trim_end();
-        if token.chars().any(|c| c.is_control() || !c.is_ascii()) {
-            return Err(Failure::Usage("the token is not one line of plain text".to_owned()));
-        }
-        Ok((!token.is_empty()).then(|| Secret::new(token.to_owned())))
+/// The token of a file, else of the environment.
+pub(super) fn given_token(
+    file: Option<&Path>,
+    shell: &Shell<'_>,
+) -> Result<Option<Secret>, Failure> {
+    let text = match file {
+        Some(path) => std::fs::read_to_string(path).map_err(|error| {
+            Failure::Usage(format!("cannot read --token-file {}: {error}", path.display()))
+        })?,
+        None => (shell.environment)("WARREN_TOKEN").unwrap_or_default(),
+    };
+    let token = text.trim_end();
+    if token.chars().any(|c| c.is_control() || !c.is_ascii()) {
+        return Err(Failure::Usage("the token is not one line of plain text".to_owned()));
     }
+    Ok((!token.is_empty()).then(|| Secret::new(token.to_owned())))
 }
 
 /// Loads the settings file that counts, and says which it is unless it was named.
 pub(super) fn load(flag: Option<&PathBuf>, shell: &mut Shell<'_>) -> Result<Config, Failure> {
     let variable = (shell.environment)("WARREN_CONFIG");
-    let located = locate::locate(flag.map(PathBuf::as_path), variable, std::path::Path::is_file)?;
+    let located = locate::locate(flag.map(PathBuf::as_path), variable, Path::is_file)?;
     if flag.is_none() {
         writeln!(shell.err, "settings: {} ({})", located.path.display(), located.why)?;
     }
@@ -65,7 +69,7 @@ pub(super) fn load(flag: Option<&PathBuf>, shell: &mut Shell<'_>) -> Result<Conf
 }
 
 /// The address to call for one that is listened on: "all interfaces" is no place to call.
-fn reachable(listening: SocketAddr) -> SocketAddr {
+pub(super) fn reachable(listening: SocketAddr) -> SocketAddr {
     let ip = match listening.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
@@ -74,7 +78,8 @@ fn reachable(listening: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listening.port())
 }
 
-fn origin(url: &str) -> Result<String, Failure> {
+/// The origin of an operators' port that a flag names.
+pub(super) fn origin(url: &str) -> Result<String, Failure> {
     let usage = |what: &str| Failure::Usage(format!("--admin {url:?}: {what}"));
     let wanted = "write it as http://127.0.0.1:8081";
     let parsed: http::Uri = url.parse().map_err(|_| usage(wanted))?;

@@ -504,6 +504,7 @@ fn help_teaches() {
               upgrade    Replace the running worker of `warren supervise` by a new one, without a refused
                          request
               check      Tell all that is wrong with settings, rules, store and clusters
+              doctor     Run a query over each hop, and tell which one is wrong
               clusters   Show clusters, and say what is wanted of them
               rollout    Replace a cluster of a group by another one, without losing a query
               route      Tell to which group and cluster a query would go, and why. No query is run
@@ -518,6 +519,7 @@ fn help_teaches() {
 
             Examples:
               warren check --config conf/warren.toml      tell all that is wrong, change nothing
+              warren doctor --config conf/warren.toml     run a query over each hop, tell which one is wrong
               warren serve --config conf/warren.toml      run
               warren supervise --config conf/warren.toml  run, and refuse nobody by restarts and upgrades
               warren clusters list                        show clusters, their health and load

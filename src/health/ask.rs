@@ -13,7 +13,7 @@ use thiserror::Error;
 use crate::cluster::Cluster;
 use crate::config::Timeouts;
 use crate::time;
-use crate::upstream::exchange::{Bounds, Call, Upstream};
+use crate::upstream::exchange::{Answer, Bounds, Call, ExchangeError, Upstream};
 
 /// What probes say of themselves in `X-Trino-Source`.
 pub const SOURCE: &str = "warren-probe";
@@ -75,19 +75,29 @@ impl Asker {
         question: Question<'_>,
         timeouts: &Timeouts,
     ) -> Result<(u16, Bytes), String> {
-        let header = self.header(&question).map_err(|error| error.to_string())?;
+        let answer = self.whole(question, timeouts).await.map_err(|error| error.chain())?;
+        self.cluster.reached(time::now());
+        Ok((answer.header.status.as_u16(), answer.body))
+    }
+
+    /// Asks; gives the answer with its head.
+    pub async fn whole(
+        &self,
+        question: Question<'_>,
+        timeouts: &Timeouts,
+    ) -> Result<Answer, ExchangeError> {
+        let cluster = || self.cluster.name().to_string();
+        let header = self.header(&question);
+        let header =
+            header.map_err(|source| ExchangeError::Broken { cluster: cluster(), source })?;
         let call = Call { header, body: question.body };
         let bounds = Bounds { answer: question.timeout, body: ANSWER_MAX };
         let asked = self.upstream.exchange(&self.cluster, call, timeouts, bounds);
         // The connect has bounds of its own, which may be longer than what is left of this one.
         let limit = question.timeout + timeouts.connect;
         match tokio::time::timeout(limit, asked).await {
-            Ok(Ok(answer)) => {
-                self.cluster.reached(time::now());
-                Ok((answer.header.status.as_u16(), answer.body))
-            }
-            Ok(Err(error)) => Err(error.chain()),
-            Err(_elapsed) => Err(format!("no answer within {limit:?}")),
+            Ok(told) => told,
+            Err(_elapsed) => Err(ExchangeError::Deadline { cluster: cluster(), limit }),
         }
     }
 

@@ -16,7 +16,7 @@ use crate::health::verdict::{Evidence, Thresholds};
 use crate::time;
 
 /// Asks for the active workers. A coordinator that works too is not one of them.
-const WORKERS: &str =
+pub const WORKERS: &str =
     "SELECT count(*) FROM system.runtime.nodes WHERE state = 'active' AND NOT coordinator";
 
 /// Between two looks, however often a cluster is suspected.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use pingora::ErrorType;
 use pingora::connectors::ConnectorOptions;
 use pingora::connectors::http::Connector;
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -62,6 +63,18 @@ impl ExchangeError {
     /// Whether nothing of the request can have reached a coordinator.
     pub fn is_unsent(&self) -> bool {
         matches!(self, Self::NoAddress(_) | Self::Connect { .. })
+    }
+
+    /// What TLS said, if the connection failed by it.
+    pub fn tls(&self) -> Option<String> {
+        let Self::Connect { source, .. } = self else { return None };
+        let tls = matches!(
+            source.etype(),
+            ErrorType::TLSHandshakeFailure
+                | ErrorType::TLSHandshakeTimedout
+                | ErrorType::InvalidCert
+        );
+        tls.then(|| source.to_string())
     }
 
     /// The error with its causes, in one line.

@@ -4,6 +4,7 @@
 
 mod backends;
 mod balance;
+mod doctor;
 mod groups;
 mod history;
 mod image;

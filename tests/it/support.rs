@@ -1,5 +1,6 @@
 //! What the journeys share: Warren as a process, clients, load, and a database server of our own.
 
+pub(crate) mod authority;
 pub(crate) mod clients;
 pub(crate) mod gateway;
 pub(crate) mod mariadb;

@@ -1,6 +1,7 @@
 //! Tests against real parts: Trino itself and the clients that people use. `make test` boots them
 //! and names them in WARREN_TEST_* variables; without these every test here fails.
 
+mod doctor;
 mod life;
 mod outlive;
 mod pages;

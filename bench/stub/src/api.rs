@@ -207,7 +207,10 @@ fn list(coordinator: &mut Coordinator, request: &Request, moment: Moment<'_>) ->
         Some(state) if !STATES.contains(&state.as_str()) => {
             Response::text(500, "No enum constant io.trino.execution.QueryState")
         }
-        _ => Response::json(coordinator.list(state.as_deref(), moment)),
+        _ => {
+            let user = request.header("x-trino-user");
+            Response::json(coordinator.list(state.as_deref(), user, moment))
+        }
     }
 }
 

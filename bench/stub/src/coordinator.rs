@@ -157,7 +157,8 @@ impl Coordinator {
         if self.queries.len() >= QUERIES_MAX {
             return None;
         }
-        let stamp = clock::stamp(self.started_unix + moment.now.as_secs());
+        let unix = self.started_unix + moment.now.as_secs();
+        let stamp = clock::stamp(unix.saturating_add_signed(moment.behaviour.clock_ahead_seconds));
         let id = format!("{stamp}_{:05}_{}", self.made, self.mark);
         self.made += 1;
         let key = names::mix(self.secret ^ self.made);
@@ -185,14 +186,22 @@ impl Coordinator {
         }
     }
 
-    /// `GET /v1/query`: the queries that run or ran, in the order of their ids.
-    pub(crate) fn list(&mut self, state: Option<&str>, moment: Moment<'_>) -> Vec<u8> {
+    /// `GET /v1/query`: the queries that run or ran and that `user` may see, in the order of their
+    /// ids.
+    pub(crate) fn list(
+        &mut self,
+        state: Option<&str>,
+        user: Option<&str>,
+        moment: Moment<'_>,
+    ) -> Vec<u8> {
         self.advance(moment);
+        let all = moment.behaviour.shows_queries_of_others;
         let mut told: Vec<&Query> = self
             .queries
             .values()
             .filter(|query| query.life != Life::Registered)
             .filter(|query| state.is_none_or(|state| state == query.life.state()))
+            .filter(|query| all || user == Some(&query.posted.user))
             .collect();
         told.sort_by(|left, right| left.id.cmp(&right.id));
         let told: Vec<Value> = told

@@ -70,6 +70,10 @@ pub struct Behaviour {
     pub version: String,
     /// Active workers, as `system.runtime.nodes` counts them.
     pub workers: u64,
+    /// How many seconds its clock is ahead of this machine's, as its query ids show.
+    pub clock_ahead_seconds: i64,
+    /// Users see the queries of others in its lists, as Trino's default access control has it.
+    pub shows_queries_of_others: bool,
     /// Each statement fails with an error of this name, though `/v1/info` looks well.
     pub statements_fail: Option<String>,
     /// What is done with `X-Forwarded-*`.
@@ -95,6 +99,8 @@ impl Default for Behaviour {
             environment: "stub".to_owned(),
             version: "476".to_owned(),
             workers: 1,
+            clock_ahead_seconds: 0,
+            shows_queries_of_others: true,
             statements_fail: None,
             process_forwarded: ProcessForwarded::Honour,
             compression: true,

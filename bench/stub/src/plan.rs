@@ -78,8 +78,9 @@ pub(crate) enum Statement {
     One,
     /// Counts `system.runtime.nodes`.
     Workers,
-    /// Lists `system.runtime.queries`: id, state, source.
-    Queries,
+    /// Lists `system.runtime.queries`: id, state, source; of those that live, or of the one that is
+    /// named.
+    Queries(Option<String>),
     /// Returns no rows and tells the client something in answer headers.
     Session(Vec<(&'static str, String)>),
     /// `START TRANSACTION`.
@@ -181,7 +182,11 @@ fn statement(sql: &str) -> Statement {
     match words.as_slice() {
         ["SELECT", "1"] => Statement::One,
         ["SELECT", ..] if upper.contains("SYSTEM.RUNTIME.NODES") => Statement::Workers,
-        ["SELECT", ..] if upper.contains("SYSTEM.RUNTIME.QUERIES") => Statement::Queries,
+        ["SELECT", ..] if upper.contains("SYSTEM.RUNTIME.QUERIES") => {
+            let named = upper.contains("WHERE QUERY_ID = ");
+            let wanted = first_literal(text).filter(|_| named);
+            Statement::Queries(wanted.map(str::to_owned))
+        }
         ["SET", "SESSION", "AUTHORIZATION"] => {
             Statement::Session(vec![("X-Trino-Set-Authorization-User", third(3).to_owned())])
         }
@@ -282,7 +287,11 @@ mod tests {
                 "SELECT count(*) FROM system.runtime.nodes WHERE state = 'active'",
                 Statement::Workers,
             ),
-            ("SELECT state FROM system.runtime.queries", Statement::Queries),
+            ("SELECT state FROM system.runtime.queries", Statement::Queries(None)),
+            (
+                "SELECT state FROM system.runtime.queries WHERE query_id = 'q'",
+                Statement::Queries(Some("q".to_owned())),
+            ),
             ("SET SESSION a.b = 'x y'", told(&[("X-Trino-Set-Session", "a.b=x%20y")])),
             ("RESET SESSION a.b", told(&[("X-Trino-Clear-Session", "a.b")])),
             ("USE c.s", told(&[("X-Trino-Set-Catalog", "c"), ("X-Trino-Set-Schema", "s")])),

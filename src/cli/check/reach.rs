@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::finding::Finding;
 use crate::cli::client;
+use crate::cli::finding::Finding;
 use crate::config::{ClusterConfig, Config, Scheme};
 
 /// How many clusters are asked at the same time; more wait for their turn.

@@ -1,6 +1,6 @@
 //! Settings that are allowed and are probably not what was meant. Pure.
 
-use super::finding::Finding;
+use crate::cli::finding::Finding;
 use crate::config::{Config, Scheme};
 use crate::store::Intent;
 

@@ -86,8 +86,8 @@ impl Plan {
         Self { supervised: true, ..self }
     }
 
-    /// With this line in `[section]`, which is `health`, `limits` or `queries`, or for the group of
-    /// that name `groups.NAME`.
+    /// With this line in `[section]`, which is `listen`, `health`, `limits` or `queries`, or for the group
+    /// of that name `groups.NAME`.
     pub(crate) fn setting(mut self, section: &str, line: &str) -> Self {
         self.settings.push((section.to_owned(), line.to_owned()));
         self
@@ -124,10 +124,11 @@ impl Plan {
 
     fn text(&self, client: SocketAddr, admin: SocketAddr) -> String {
         let mut text = format!(
-            "[listen]\nclient = \"{client}\"\nadmin = \"{admin}\"\n\n[store]\nurl = \"{}\"\n\n\
+            "[listen]\nclient = \"{client}\"\nadmin = \"{admin}\"\n{}\n[store]\nurl = \"{}\"\n\n\
              [state]\nfolder = \"state\"\n\n[rules]\nfile = \"route.lua\"\n\
              default_group = \"{}\"\n\n[limits]\n{}\n[queries]\n{}\n[health]\n{HEALTH}{}\n\
              [timeouts]\n",
+            self.lines_of("listen"),
             self.store,
             self.clusters[0][1],
             self.lines_of("limits"),

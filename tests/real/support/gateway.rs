@@ -163,6 +163,11 @@ impl Gateway {
             .sum()
     }
 
+    /// Its settings file.
+    pub(crate) fn settings(&self) -> std::path::PathBuf {
+        self.folder.path().join("warren.toml")
+    }
+
     /// Where clients connect, `host:port`.
     pub(crate) fn client(&self) -> &str {
         &self.client

@@ -81,7 +81,7 @@ impl Coordinator {
                     ));
                 }
             }
-            Statement::Rows | Statement::One | Statement::Workers | Statement::Queries => {}
+            Statement::Rows | Statement::One | Statement::Workers | Statement::Queries(_) => {}
         }
         Ok(())
     }

@@ -104,19 +104,22 @@ impl Coordinator {
 
     /// The rows of the next data page.
     fn data(&mut self, id: &str, moment: Moment<'_>) -> Value {
-        let live = |query: &&Query| {
-            matches!(query.life, Life::Queued | Life::Running { .. }) && query.id != id
-        };
         let Some(query) = self.queries.get(id) else {
             return json!([]);
+        };
+        let all = moment.behaviour.shows_queries_of_others;
+        let shown = |other: &&Query, wanted: Option<&str>| {
+            let live = matches!(other.life, Life::Queued | Life::Running { .. });
+            wanted.map_or(live && other.id != id, |wanted| other.id == wanted)
+                && (all || other.posted.user == query.posted.user)
         };
         let rows: Vec<Value> = match &query.plan.statement {
             Statement::One => vec![json!([1])],
             Statement::Workers => vec![json!([moment.behaviour.workers])],
-            Statement::Queries => self
+            Statement::Queries(wanted) => self
                 .queries
                 .values()
-                .filter(live)
+                .filter(|other| shown(other, wanted.as_deref()))
                 .map(|query| json!([query.id, query.life.state(), query.posted.source]))
                 .collect(),
             Statement::Session(_) | Statement::Begin | Statement::End | Statement::Kill(_) => {

@@ -95,7 +95,7 @@ fn columns(query: &Query) -> Value {
     match &query.plan.statement {
         Statement::One => json!([column("_col0", "integer")]),
         Statement::Workers => json!([column("_col0", "bigint")]),
-        Statement::Queries => {
+        Statement::Queries(_) => {
             json!(["query_id", "state", "source"].map(|name| column(name, "varchar")))
         }
         Statement::Session(_) | Statement::Begin | Statement::End | Statement::Kill(_) => {

@@ -1,9 +1,9 @@
-//! What a check found, as words or as JSON. Pure.
+//! What `check` and `doctor` found, as words or as JSON. Pure.
 
 use serde::Serialize;
 
-use crate::cli::exit::Exit;
-use crate::cli::table::{Table, plain};
+use super::exit::Exit;
+use super::table::{Table, plain};
 use crate::config::problem::Problem;
 
 /// How bad it is.
@@ -22,7 +22,7 @@ pub(super) enum Grade {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Finding {
     pub(super) grade: Grade,
-    /// What kind of thing: `settings`, `rules`, `store`, `cluster`.
+    /// What kind of thing: `settings`, `rules`, `store`, `cluster`, `operators`, `clients`.
     pub(super) area: &'static str,
     /// Which one.
     pub(super) subject: String,
@@ -31,26 +31,38 @@ pub(super) struct Finding {
     pub(super) line: Option<usize>,
     /// What was found.
     pub(super) text: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) fix: Option<String>,
 }
 
 impl Finding {
     pub(super) fn fine(area: &'static str, subject: &str, text: String) -> Self {
-        Self { grade: Grade::Fine, area, subject: subject.to_owned(), line: None, text }
+        Self::new(Grade::Fine, area, subject, text)
     }
 
     pub(super) fn warning(area: &'static str, subject: &str, text: String) -> Self {
-        Self { grade: Grade::Warning, area, subject: subject.to_owned(), line: None, text }
+        Self::new(Grade::Warning, area, subject, text)
     }
 
     pub(super) fn problem(area: &'static str, subject: &str, text: String) -> Self {
-        Self { grade: Grade::Problem, area, subject: subject.to_owned(), line: None, text }
+        Self::new(Grade::Problem, area, subject, text)
+    }
+
+    fn new(grade: Grade, area: &'static str, subject: &str, text: String) -> Self {
+        Self { grade, area, subject: subject.to_owned(), line: None, text, fix: None }
+    }
+
+    /// The same with what to do about it.
+    pub(super) fn with_fix(self, fix: impl Into<String>) -> Self {
+        Self { fix: Some(fix.into()), ..self }
     }
 
     pub(super) fn of_settings(problem: &Problem) -> Self {
         let line = problem.place.map(|place| place.line);
         let subject = line.map_or_else(String::new, |line| format!("line {line}"));
         let text = problem.to_string();
-        Self { grade: Grade::Problem, area: "settings", subject, line, text }
+        Self { line, ..Self::problem("settings", &subject, text) }
     }
 }
 
@@ -73,6 +85,9 @@ pub(super) fn report(findings: &[Finding]) -> String {
             Grade::Problem => "PROBLEM",
         };
         table.push([mark, finding.area, &finding.subject, &finding.text].map(plain));
+        if let Some(fix) = &finding.fix {
+            table.push(["", "", "", &format!("  fix: {fix}")].map(plain));
+        }
     }
     let count = |grade| findings.iter().filter(|finding| finding.grade == grade).count();
     let (problems, warnings) = (count(Grade::Problem), count(Grade::Warning));

@@ -1,0 +1,94 @@
+//! A certificate authority of the tests, and what it signs.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+use tempfile::TempDir;
+
+/// An authority, and a folder for what it signs.
+pub(crate) struct Authority {
+    folder: TempDir,
+    certificate: CertificateDer<'static>,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name.push(rcgen::DnType::CommonName, "an authority of the tests");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let certificate = params.self_signed(&key).unwrap();
+        std::fs::write(folder.path().join("ca.pem"), certificate.pem()).unwrap();
+        let der = certificate.der().clone();
+        Self { folder, certificate: der, issuer: Issuer::new(params, key) }
+    }
+
+    /// Writes `NAME.pem` and `NAME.key` for these host names; gives the certificate.
+    pub(crate) fn sign(&self, file: &str, hosts: &[&str]) -> CertificateDer<'static> {
+        let key = KeyPair::generate().unwrap();
+        let hosts: Vec<String> = hosts.iter().map(|&host| host.to_owned()).collect();
+        let certificate = CertificateParams::new(hosts).unwrap().signed_by(&key, &self.issuer);
+        let certificate = certificate.unwrap();
+        std::fs::write(self.path(&format!("{file}.key")), key.serialize_pem()).unwrap();
+        std::fs::write(self.path(&format!("{file}.pem")), certificate.pem()).unwrap();
+        certificate.der().clone()
+    }
+
+    pub(crate) fn path(&self, file: &str) -> PathBuf {
+        self.folder.path().join(file)
+    }
+
+    /// The settings of a listener with these pairs.
+    pub(crate) fn listener(&self, address: SocketAddr, files: &[&str], rest: &str) -> String {
+        let folder = self.folder.path().display();
+        let mut text = format!("[[listeners]]\nname = \"https\"\naddress = \"{address}\"\n");
+        for (place, file) in files.iter().enumerate() {
+            let section = if place == 0 { "[listeners.tls]" } else { "[[listeners.tls.more]]" };
+            let rest = if place == 0 { rest } else { "" };
+            write!(
+                text,
+                "{section}\ncertificate = \"{folder}/{file}.pem\"\nkey = \"{folder}/{file}.key\"\n{rest}"
+            )
+            .unwrap();
+        }
+        text
+    }
+
+    /// A client that believes this authority.
+    pub(crate) fn client(&self, versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
+        self.client_showing(versions, None)
+    }
+
+    pub(crate) fn client_showing(
+        &self,
+        versions: &[&'static SupportedProtocolVersion],
+        own: Option<&str>,
+    ) -> ClientConfig {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut roots = RootCertStore::empty();
+        roots.add(self.certificate.clone()).unwrap();
+        let builder = ClientConfig::builder_with_provider(provider);
+        let builder =
+            builder.with_protocol_versions(versions).unwrap().with_root_certificates(roots);
+        let mut config = match own {
+            None => builder.with_no_client_auth(),
+            Some(file) => {
+                let chain = CertificateDer::pem_file_iter(self.path(&format!("{file}.pem")));
+                let chain = chain.unwrap().collect::<Result<_, _>>().unwrap();
+                let key = PrivateKeyDer::from_pem_file(self.path(&format!("{file}.key"))).unwrap();
+                builder.with_client_auth_cert(chain, key).unwrap()
+            }
+        };
+        // A resumed session tells the certificate of the first one.
+        config.resumption = rustls::client::Resumption::disabled();
+        config
+    }
+}
