@@ -101,6 +101,8 @@ enum Failure {
     Upgrade(#[from] UpgradeError),
     #[error("{0}")]
     Usage(String),
+    #[error("{0}")]
+    Late(String),
     #[error("write the answer")]
     Output(#[from] io::Error),
 }
@@ -115,6 +117,7 @@ impl Failure {
             | Self::App(_)
             | Self::Supervise(_)
             | Self::Upgrade(_)
+            | Self::Late(_)
             | Self::Output(_) => Exit::Failed,
             Self::NoConfig(_) | Self::Usage(_) => Exit::Usage,
             Self::Problems(_) => Exit::Problems,

@@ -1,5 +1,7 @@
 //! `warren clusters`: what clusters there are, and what operators want of them.
 
+mod wait;
+
 use std::thread;
 use std::time::Duration;
 
@@ -54,6 +56,7 @@ enum Verb {
     Standby(Named),
     /// Let it take no new queries and finish its own.
     Drain(Drain),
+    Wait(wait::Wait),
 }
 
 #[derive(Debug, Args)]
@@ -149,6 +152,7 @@ impl Clusters {
             Verb::Activate(named) => named.want(Intent::Active, shell),
             Verb::Standby(named) => named.want(Intent::Standby, shell),
             Verb::Drain(drain) => drain.run(shell),
+            Verb::Wait(wait) => wait.run(shell),
         }
     }
 }

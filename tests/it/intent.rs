@@ -136,3 +136,39 @@ fn an_end_waits_for_who_is_being_answered() {
     assert_eq!(status.code(), Some(0), "{status}");
     assert!(took < Duration::from_secs(10), "{took:?}");
 }
+
+#[test]
+fn a_script_waits_until_a_cluster_is_ready_and_until_it_is_idle() {
+    let (blue, green) = two();
+    green.change(|behaviour| behaviour.starting = true);
+    let gateway = Plan::of(&[("blue", "bi", &blue), ("green", "bi", &green)]).start();
+    gateway.wait_until("blue", "ready");
+    let wait = |name: &str, state: &str, timeout: &str| {
+        gateway.run(&["clusters", "wait", name, state, "--timeout", timeout])
+    };
+    let late = wait("green", "ready", "1s");
+    let told = String::from_utf8(late.stderr).unwrap();
+    assert_eq!(late.status.code(), Some(1), "{told}");
+    assert!(told.contains("wait longer than 1s: green is starting"), "{told}");
+    assert_eq!(wait("mauve", "ready", "1s").status.code(), Some(2));
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(|| wait("green", "ready", "60s"));
+        green.change(|behaviour| behaviour.starting = false);
+        assert_eq!(waits.join().unwrap().status.code(), Some(0));
+    });
+    assert_eq!(gateway.cluster("green").unwrap()["health"], "ready");
+
+    let queries = live_on(&gateway, &blue, 3);
+    assert_eq!(gateway.set_intent("blue", "draining"), 200);
+    let late = wait("blue", "idle", "1s");
+    let told = String::from_utf8(late.stderr).unwrap();
+    assert_eq!(late.status.code(), Some(1), "{told}");
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(|| wait("blue", "idle", "120s"));
+        finish(&gateway, queries);
+        let ended = time::now();
+        assert_eq!(waits.join().unwrap().status.code(), Some(0));
+        assert!(ended.elapsed() > Duration::from_secs(5), "it waits until it is surely so");
+    });
+    assert_eq!(blue.counts().running, 0);
+}
