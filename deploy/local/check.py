@@ -72,6 +72,7 @@ class Surroundings:
             "WARREN_TEST_TRINO_BLUE": coordinators[0].url,
             "WARREN_TEST_TRINO_GREEN": coordinators[1].url,
             "WARREN_TEST_TRINO_TOOLS": CHECKOUT / "deploy" / "local" / "coordinator.py",
+            "WARREN_TEST_AIRFLOW": toolbox.airflow(log),
             "WARREN_TEST_FOLDER": self.folder,
             "WARREN_TEST_HAPROXY": toolbox.haproxy(log),
             **toolbox.clients(home, log),

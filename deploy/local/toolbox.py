@@ -1,4 +1,4 @@
-"""Tools that are not Debian packages: cargo-deny and Trino's clients, each in the cache."""
+"""Tools that are not Debian packages: cargo-deny, Trino's clients, Airflow, each in the cache."""
 
 import os
 import platform
@@ -127,6 +127,22 @@ def js_client(log):
 def contents(folder, pattern="*"):
     """All that stands in some files: what is made of them is made anew when it differs."""
     return "\n".join(file.read_text() for file in sorted(folder.glob(pattern)))
+
+
+def airflow(log):
+    """The folder with the programs of an Airflow, of the pinned version of each package."""
+    folder = cache() / "airflow"
+    constraints = CHECKOUT / "deploy" / "airflow" / "constraints.txt"
+    wanted = sys.version + constraints.read_text()
+    with locked("airflow"):
+        mark = folder / "installed"
+        if not mark.exists() or mark.read_text() != wanted:
+            progress("installing Airflow into the cache (90 MB, once)")
+            shutil.rmtree(folder, ignore_errors=True)
+            logged([sys.executable, "-m", "venv", folder], log)
+            logged([folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-deps", "-r", constraints], log)
+            mark.write_text(wanted)
+    return folder / "bin"
 
 
 def cargo_deny(log):

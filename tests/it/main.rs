@@ -12,6 +12,7 @@ mod intent;
 mod pinned;
 mod ready;
 mod repair;
+mod roll;
 mod rollout;
 mod rules;
 mod sticky;

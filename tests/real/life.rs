@@ -1,60 +1,17 @@
 //! The life of coordinators and of Warren itself: one boots under load, one is full, and Warren is
 //! killed and forgets everything.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use futures::future::join_all;
 use serde_json::Value;
 
+use crate::support::booted::Coordinator;
 use crate::support::coordinator::{self, SOON, USER};
 use crate::support::gateway::Gateway;
 use crate::support::mariadb::Server;
 use crate::support::surroundings::{blue, file, green};
 use crate::support::wire;
-
-/// A coordinator of this test's own; killed with the value.
-struct Coordinator {
-    process: Child,
-    address: String,
-}
-
-impl Coordinator {
-    fn start(name: &str, arguments: &[&str]) -> Self {
-        let folder = file("WARREN_TEST_FOLDER").join(name);
-        let mut process = Command::new("python3")
-            .arg(file("WARREN_TEST_TRINO_TOOLS"))
-            .args(["--name", name, "--folder"])
-            .arg(&folder)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("python3 starts");
-        let mut url = String::new();
-        let output = process.stdout.take().expect("a pipe");
-        BufReader::new(output).read_line(&mut url).expect("a line");
-        let address = url.trim().strip_prefix("http://").expect("an address").to_owned();
-        Self { process, address }
-    }
-}
-
-impl Coordinator {
-    fn signal(&self, name: &str) {
-        let process = self.process.id().to_string();
-        let sent = Command::new("kill").args([&format!("-{name}"), &process]).status();
-        assert!(sent.expect("kill runs").success(), "SIG{name} to {process}");
-    }
-}
-
-impl Drop for Coordinator {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
 
 /// Posts a statement, and gives the answer's JSON.
 async fn post(address: &str, source: &str, statement: &str) -> Value {

@@ -6,5 +6,6 @@ mod life;
 mod outlive;
 mod pages;
 mod queries;
+mod roll;
 mod support;
 mod survive;

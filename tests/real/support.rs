@@ -1,6 +1,7 @@
 //! What the tests against real parts share: the surroundings that `make test` has made, Warren as a
 //! child process, the clients, and a look at the bytes on both of its legs.
 
+pub(crate) mod booted;
 pub(crate) mod clients;
 pub(crate) mod coordinator;
 pub(crate) mod front;

@@ -163,6 +163,20 @@ impl Gateway {
             .sum()
     }
 
+    /// Sets what is wanted of a cluster.
+    pub(crate) async fn set_intent(&self, cluster: &str, intent: &str) {
+        let path = format!("/api/v1/clusters/{cluster}/intent");
+        let body = format!("{{\"intent\": \"{intent}\", \"reason\": \"a test\"}}");
+        let json = [("Content-Type", "application/json")];
+        let answer = wire::ask(&self.admin, "PUT", &path, &json, &body).await.expect("an answer");
+        assert_eq!(answer.status(), 200, "{}", String::from_utf8_lossy(&answer.body));
+    }
+
+    /// Its operators' port, `host:port`.
+    pub(crate) fn admin(&self) -> &str {
+        &self.admin
+    }
+
     /// Its settings file.
     pub(crate) fn settings(&self) -> std::path::PathBuf {
         self.folder.path().join("warren.toml")

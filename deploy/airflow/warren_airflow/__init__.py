@@ -1,0 +1,1 @@
+"""Warren in Airflow: a hook, an operator, and a sensor that defers."""

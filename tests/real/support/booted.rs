@@ -1,0 +1,51 @@
+//! Coordinators beside the two that all tests share: for a test that boots, freezes or kills one, or
+//! needs one that nobody else uses.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use super::surroundings::file;
+
+/// A coordinator of a test's own; killed with the value.
+#[derive(Debug)]
+pub(crate) struct Coordinator {
+    process: Child,
+    /// Where it answers, `host:port`.
+    pub(crate) address: String,
+}
+
+impl Coordinator {
+    /// Boots one and waits for nothing but its address.
+    pub(crate) fn start(name: &str, arguments: &[&str]) -> Self {
+        let folder = file("WARREN_TEST_FOLDER").join(name);
+        let mut process = Command::new("python3")
+            .arg(file("WARREN_TEST_TRINO_TOOLS"))
+            .args(["--name", name, "--folder"])
+            .arg(&folder)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("python3 starts");
+        let mut url = String::new();
+        let output = process.stdout.take().expect("a pipe");
+        BufReader::new(output).read_line(&mut url).expect("a line");
+        let address = url.trim().strip_prefix("http://").expect("an address").to_owned();
+        Self { process, address }
+    }
+
+    /// Sends a signal, such as `STOP`.
+    pub(crate) fn signal(&self, name: &str) {
+        let process = self.process.id().to_string();
+        let sent = Command::new("kill").args([&format!("-{name}"), &process]).status();
+        assert!(sent.expect("kill runs").success(), "SIG{name} to {process}");
+    }
+}
+
+impl Drop for Coordinator {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
