@@ -2,7 +2,7 @@
 # Downloads and compiled code lie in WARREN_CACHE (default ~/.cache/warren), not here.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench-quick
+.PHONY: help run test survive bench-quick
 
 PYTHON ?= python3
 export CLUSTERS ONCE TESTS
@@ -13,12 +13,18 @@ help:
 	@echo "                    ONCE=1                                end after the first answer"
 	@echo "make test         all that must hold: format, lints, licences, unit, contract and real-Trino tests"
 	@echo "                    TESTS='--test real'                   only some of the tests"
+	@echo "make survive      the long ones whole: 200 running queries and Warren's own falls, 20 upgrades in a row"
 	@echo "make bench-quick  CPU a request and requests a second, beside a bare Pingora proxy and nginx"
 
 run:
 	@exec $(PYTHON) deploy/local/run.py
 
 test:
+	@exec $(PYTHON) deploy/local/check.py
+
+survive: export WARREN_TEST_SIZE = whole
+survive: export TESTS = --test real outlive -- --test-threads=1 --nocapture
+survive:
 	@exec $(PYTHON) deploy/local/check.py
 
 bench-quick:
