@@ -240,7 +240,7 @@ async fn one_of_two_gateways_dies_and_its_clients_go_on() {
     let running = Running::start(front.address(), size(200, 40)).await;
 
     let began = tokio::time::Instant::now();
-    one.want("blue", "draining").await;
+    one.set_intent("blue", "draining").await;
     while other.cluster("blue").await["intent"] != "draining" {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -252,7 +252,7 @@ async fn one_of_two_gateways_dies_and_its_clients_go_on() {
     signal("KILL", one.process());
     tell(&format!("one of two gateways was killed under {alive} queries"));
     running.end("two gateways", &front).await;
-    other.want("blue", "active").await;
+    other.set_intent("blue", "active").await;
     assert!(!is_whole() || alive >= 200, "{alive}");
 }
 

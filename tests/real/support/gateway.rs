@@ -71,15 +71,6 @@ impl Gateway {
         }
     }
 
-    /// Says what is wanted of a cluster.
-    pub(crate) async fn want(&self, cluster: &str, intent: &str) {
-        let path = format!("/api/v1/clusters/{cluster}/intent");
-        let body = format!("{{\"intent\": \"{intent}\", \"reason\": \"a test\"}}");
-        let headers = [("Content-Type", "application/json")];
-        let answer = wire::ask(&self.admin, "PUT", &path, &headers, &body).await;
-        assert_eq!(answer.expect("an answer").status(), 200, "{path}");
-    }
-
     /// The process that was started.
     pub(crate) fn process(&self) -> u32 {
         self.process.id()
