@@ -288,6 +288,8 @@ pub struct Health {
     pub rise: u32,
     /// `fall`: failed ones that make it unhealthy. Default: 3.
     pub fall: u32,
+    /// `settle`: how long a coordinator must have been started before it is ready. Default: 10 s.
+    pub settle: Duration,
     /// `lost_after`: how long nothing of a coordinator must have been reached until its queries
     /// are answered with an error. Default: 60 s.
     pub lost_after: Duration,

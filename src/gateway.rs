@@ -149,6 +149,7 @@ impl Gateway {
             fall: health.fall,
             min_workers: 0,
             statement_period: health.statement_period,
+            settle: health.settle,
         };
         self.observe(cluster, Evidence::CannotConnect(why.to_owned()), &limits);
         cluster.suspect();

@@ -279,6 +279,7 @@ fn health(section: &Section<'_>) -> Option<Health> {
         statement_timeout: section.duration("statement_timeout", 10 * MS..=HOUR),
         rise: u32::try_from(rise?).ok()?,
         fall: u32::try_from(fall?).ok()?,
+        settle: section.duration("settle", Duration::ZERO..=HOUR),
         lost_after: section.duration("lost_after", SECOND..=24 * HOUR),
     };
     together::health(section, &health);

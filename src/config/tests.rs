@@ -141,6 +141,7 @@ fn every_default_of_the_list_is_a_good_value() {
             statement_timeout: 10s,
             rise: 2,
             fall: 3,
+            settle: 10s,
             lost_after: 60s,
         }"#]]
     .assert_eq(&format!("{:#?}\n{:#?}\n{:#?}", config.limits, config.timeouts, config.health));

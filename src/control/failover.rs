@@ -112,8 +112,13 @@ mod tests {
     use crate::health::verdict::{Evidence, Thresholds};
     use crate::ids::CoordinatorId;
 
-    const LIMITS: Thresholds =
-        Thresholds { rise: 1, fall: 1, min_workers: 1, statement_period: PERIOD };
+    const LIMITS: Thresholds = Thresholds {
+        rise: 1,
+        fall: 1,
+        min_workers: 1,
+        statement_period: PERIOD,
+        settle: Duration::ZERO,
+    };
 
     fn cluster(name: &str, port: u16, intent: Intent) -> Arc<Cluster> {
         let cluster = Cluster::new(settings(name, port), intent);

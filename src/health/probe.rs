@@ -79,6 +79,7 @@ fn thresholds(config: &Config, asker: &Asker) -> Thresholds {
         fall: config.health.fall,
         min_workers: if min_workers > 1 { min_workers } else { 0 },
         statement_period: jittered(config.health.statement_period),
+        settle: config.health.settle,
     }
 }
 

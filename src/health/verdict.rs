@@ -5,6 +5,9 @@ use std::time::Duration;
 use crate::ids::CoordinatorId;
 use crate::time::Instant;
 
+/// A process that has been up for less may have started a moment ago; booting takes most of a minute.
+const YOUNG: Duration = Duration::from_secs(180);
+
 /// Whether a cluster can take queries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Health {
@@ -76,6 +79,9 @@ pub struct Thresholds {
     pub min_workers: u32,
     /// Between two statements.
     pub statement_period: Duration,
+    /// How long a coordinator must have been started. Trino runs `SELECT 1` at once, and fails the
+    /// scan of a table with "No nodes available to run query" until it has placed its catalogs.
+    pub settle: Duration,
 }
 
 /// What all looks so far amount to.
@@ -88,6 +94,8 @@ pub struct Verdict {
     uptime: Option<Duration>,
     coordinator: Option<CoordinatorId>,
     last_statement: Option<Instant>,
+    /// When it has settled after a start.
+    settled: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,6 +124,7 @@ impl Default for Verdict {
             uptime: None,
             coordinator: None,
             last_statement: None,
+            settled: None,
         }
     }
 }
@@ -152,7 +161,7 @@ impl Verdict {
     pub fn observe(self, evidence: Evidence, limits: &Thresholds, now: Instant) -> Self {
         match evidence {
             Evidence::Info { starting: true, uptime } => self.still_starting(uptime),
-            Evidence::Info { starting: false, uptime } => self.info_good(uptime, limits),
+            Evidence::Info { starting: false, uptime } => self.info_good(uptime, limits, now),
             Evidence::StatementDone { workers: Some(workers), coordinator }
                 if workers < limits.min_workers =>
             {
@@ -185,13 +194,15 @@ impl Verdict {
             uptime: Some(uptime),
             coordinator: None,
             last_statement: None,
+            settled: None,
         }
     }
 
-    fn info_good(self, uptime: Duration, limits: &Thresholds) -> Self {
+    fn info_good(self, uptime: Duration, limits: &Thresholds, now: Instant) -> Self {
         let restarted = self.uptime.is_some_and(|before| uptime < before);
+        let settled = Some(now + limits.settle).filter(|_| uptime < YOUNG);
         if restarted {
-            let fresh = Self { uptime: Some(uptime), ..Self::default() };
+            let fresh = Self { uptime: Some(uptime), settled, ..Self::default() };
             return Self {
                 stage: Stage::Starting { proven: false, good: 0 },
                 reason: "the coordinator restarted; waiting for a statement to run".to_owned(),
@@ -203,13 +214,14 @@ impl Verdict {
             Stage::Unknown | Stage::Booting => Self {
                 stage: Stage::Starting { proven: false, good: 0 },
                 reason: "waiting for a statement to run".to_owned(),
+                settled,
                 ..next
             },
             Stage::Starting { proven: true, good } => {
-                next.risen(good + 1, limits, |good| Stage::Starting { proven: true, good })
+                next.risen(good + 1, limits, now, |good| Stage::Starting { proven: true, good })
             }
             Stage::Unhealthy { proven: true, good } => {
-                next.risen(good + 1, limits, |good| Stage::Unhealthy { proven: true, good })
+                next.risen(good + 1, limits, now, |good| Stage::Unhealthy { proven: true, good })
             }
             Stage::Starting { .. } | Stage::Unhealthy { .. } | Stage::Ready => next,
         }
@@ -221,24 +233,34 @@ impl Verdict {
         match next.stage {
             Stage::Ready => next,
             Stage::Unknown | Stage::Booting => {
-                next.risen(1, limits, |good| Stage::Starting { proven: true, good })
+                next.risen(1, limits, now, |good| Stage::Starting { proven: true, good })
             }
             Stage::Starting { good, .. } => {
-                next.risen(good + 1, limits, |good| Stage::Starting { proven: true, good })
+                next.risen(good + 1, limits, now, |good| Stage::Starting { proven: true, good })
             }
             Stage::Unhealthy { good, .. } => {
-                next.risen(good + 1, limits, |good| Stage::Unhealthy { proven: true, good })
+                next.risen(good + 1, limits, now, |good| Stage::Unhealthy { proven: true, good })
             }
         }
     }
 
-    fn risen(self, good: u32, limits: &Thresholds, waiting: impl Fn(u32) -> Stage) -> Self {
-        if good >= limits.rise {
-            Self { stage: Stage::Ready, reason: "ready".to_owned(), failures: 0, ..self }
-        } else {
+    fn risen(
+        self,
+        good: u32,
+        limits: &Thresholds,
+        now: Instant,
+        waiting: impl Fn(u32) -> Stage,
+    ) -> Self {
+        if good < limits.rise {
             let reason = format!("{good} of {} good looks in a row", limits.rise);
-            Self { stage: waiting(good), reason, ..self }
+            return Self { stage: waiting(good), reason, ..self };
         }
+        let settling = self.settled.map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
+        if settling > Duration::ZERO {
+            let reason = format!("it has started, and settles for {settling:.0?}");
+            return Self { stage: waiting(good), reason, ..self };
+        }
+        Self { stage: Stage::Ready, reason: "ready".to_owned(), failures: 0, ..self }
     }
 
     fn statement_failed(self, why: String, limits: &Thresholds, now: Instant) -> Self {
@@ -279,8 +301,13 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: Thresholds =
-        Thresholds { rise: 2, fall: 3, min_workers: 2, statement_period: Duration::from_secs(30) };
+    const LIMITS: Thresholds = Thresholds {
+        rise: 2,
+        fall: 3,
+        min_workers: 2,
+        statement_period: Duration::from_secs(30),
+        settle: Duration::ZERO,
+    };
 
     fn info(uptime: u64) -> Evidence {
         Evidence::Info { starting: false, uptime: Duration::from_secs(uptime) }
@@ -331,6 +358,33 @@ mod tests {
                 ready: ready
             "#]],
         );
+    }
+
+    #[test]
+    fn one_that_was_seen_to_start_settles_before_it_is_ready() {
+        let limits = Thresholds { settle: Duration::from_secs(10), ..LIMITS };
+        let start = crate::time::now();
+        let health_after = |looks: &[(u64, Evidence)]| {
+            let fresh = Verdict::default();
+            let verdict = looks.iter().fold(fresh, |verdict, (second, look)| {
+                verdict.observe(look.clone(), &limits, start + Duration::from_secs(*second))
+            });
+            (verdict.health().as_str(), verdict.reason)
+        };
+        let mut looks = vec![(0, booting(20)), (2, info(22)), (3, done(None)), (4, info(24))];
+        let settling = "it has started, and settles for 8s".to_owned();
+        assert_eq!(health_after(&looks), ("starting", settling));
+        looks.push((11, info(31)));
+        assert_eq!(health_after(&looks).0, "starting");
+        looks.push((12, info(32)));
+        assert_eq!(health_after(&looks).0, "ready");
+        // A gateway that has just started does not know when an old one did.
+        let old = [(0, info(3600)), (1, done(None)), (2, info(3602))];
+        assert_eq!(health_after(&old).0, "ready");
+        let young = [(0, info(30)), (1, done(None)), (2, info(32)), (9, info(39))];
+        assert_eq!(health_after(&young).0, "starting");
+        let restarted = [&old[..], &[(3, info(1)), (4, done(None)), (5, info(3))]].concat();
+        assert_eq!(health_after(&restarted).0, "starting");
     }
 
     fn failed() -> Evidence {

@@ -6,6 +6,7 @@ mod life;
 mod outlive;
 mod pages;
 mod queries;
+mod replace;
 mod roll;
 mod support;
 mod survive;

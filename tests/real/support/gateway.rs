@@ -14,6 +14,12 @@ use super::wire;
 const READY_WITHIN: Duration = Duration::from_secs(180);
 const LOG_LINES: usize = 40;
 
+const SQLITE: &str = "sqlite:warren.db";
+
+/// The coordinators that all tests share started long ago; those of a test that boots them settle.
+const AT_ONCE: &str = "0s";
+const SETTLING: &str = "10s";
+
 /// A running Warren.
 #[derive(Debug)]
 pub(crate) struct Gateway {
@@ -27,16 +33,47 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// Starts Warren under its supervisor in front of clusters, and waits until all are ready.
     pub(crate) async fn start_supervised(clusters: &[(&str, &str)]) -> Self {
-        let mut gateway = Self::start_as("supervise", "sqlite:warren.db", clusters);
+        let mut gateway = Self::start_as("supervise", (SQLITE, AT_ONCE), clusters);
         gateway.wait_until_ready().await;
         gateway
     }
 
     /// The same with this store.
     pub(crate) async fn start_supervised_with(store: &str, clusters: &[(&str, &str)]) -> Self {
-        let mut gateway = Self::start_as("supervise", store, clusters);
+        let mut gateway = Self::start_as("supervise", (store, AT_ONCE), clusters);
         gateway.wait_until_ready().await;
         gateway
+    }
+
+    /// With the settings for coordinators that boot; waits for nothing.
+    pub(crate) fn start_for_booting(clusters: &[(&str, &str)]) -> Self {
+        Self::start_as("serve", (SQLITE, SETTLING), clusters)
+    }
+
+    /// The same under its supervisor.
+    pub(crate) fn start_supervised_for_booting(clusters: &[(&str, &str)]) -> Self {
+        Self::start_as("supervise", (SQLITE, SETTLING), clusters)
+    }
+
+    /// Waits until a cluster has this value in a field.
+    pub(crate) async fn until(&self, cluster: &str, field: &str, value: &str) {
+        let waiting = async {
+            while self.cluster(cluster).await[field] != value {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        let told = tokio::time::timeout(READY_WITHIN, waiting).await;
+        assert!(told.is_ok(), "{cluster} is not {value} within {READY_WITHIN:?}");
+    }
+
+    /// The phase of the newest rollout; empty if it cannot be told.
+    pub(crate) async fn rollout_phase(&self) -> String {
+        let asked = wire::ask(&self.admin, "GET", "/api/v1/rollouts?limit=1", &[], "").await;
+        let told: Value = asked
+            .ok()
+            .and_then(|answer| serde_json::from_slice(&answer.body).ok())
+            .unwrap_or_default();
+        told[0]["phase"].as_str().unwrap_or_default().to_owned()
     }
 
     /// SIGKILL of the worker, which stays away for `away` and has then forgotten everything.
@@ -105,19 +142,23 @@ impl Gateway {
 
     /// Starts Warren and waits for nothing.
     pub(crate) fn start_at_once(clusters: &[(&str, &str)]) -> Self {
-        Self::start_with_store("sqlite:warren.db", clusters)
+        Self::start_with_store(SQLITE, clusters)
     }
 
     /// Starts Warren with this store and waits for nothing.
     pub(crate) fn start_with_store(store: &str, clusters: &[(&str, &str)]) -> Self {
-        Self::start_as("serve", store, clusters)
+        Self::start_as("serve", (store, AT_ONCE), clusters)
     }
 
-    fn start_as(verb: &'static str, store: &str, clusters: &[(&str, &str)]) -> Self {
+    fn start_as(
+        verb: &'static str,
+        (store, settle): (&str, &str),
+        clusters: &[(&str, &str)],
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let (client, admin) = (free_address().to_string(), free_address().to_string());
         let file = folder.path().join("warren.toml");
-        let text = settings(&client, &admin, store, clusters);
+        let text = settings((&client, &admin), (store, settle), clusters);
         std::fs::write(&file, text).expect("a writable folder");
         let rules = "function route(request)\n  return \"bi\"\nend\n";
         std::fs::write(folder.path().join("route.lua"), rules).expect("a writable folder");
@@ -252,11 +293,16 @@ async fn health_of_clusters(admin: &str) -> Vec<String> {
     clusters.iter().map(|cluster| cluster["health"].as_str().unwrap_or_default().into()).collect()
 }
 
-fn settings(client: &str, admin: &str, store: &str, clusters: &[(&str, &str)]) -> String {
+fn settings(
+    (client, admin): (&str, &str),
+    (store, settle): (&str, &str),
+    clusters: &[(&str, &str)],
+) -> String {
     let head = format!(
         "[listen]\nclient = \"{client}\"\nadmin = \"{admin}\"\n\n\
          [store]\nurl = \"{store}\"\n\n\
          [state]\nfolder = \"state\"\n\n\
+         [health]\nsettle = \"{settle}\"\n\n\
          [rules]\nfile = \"route.lua\"\ndefault_group = \"bi\"\n\n\
          [[groups]]\nname = \"bi\"\n"
     );
