@@ -206,9 +206,14 @@ impl Cluster {
         (before, Arc::new(after))
     }
 
+    /// Whether its probes call it ready, whatever is wanted of it.
+    pub fn is_ready(&self) -> bool {
+        self.verdict.load().health() == Health::Ready
+    }
+
     /// Whether it takes new queries now.
     pub fn takes_new(&self) -> bool {
-        self.intent() == Intent::Active && self.verdict.load().health() == Health::Ready
+        self.intent() == Intent::Active && self.is_ready()
     }
 
     /// Whether it could take over now.

@@ -145,6 +145,13 @@ impl Verdict {
         self.coordinator
     }
 
+    /// Whether `coordinator` ran a statement at `since` or later, and no look failed after it.
+    pub fn showed(&self, coordinator: CoordinatorId, since: Instant) -> bool {
+        self.coordinator == Some(coordinator)
+            && self.failures == 0
+            && self.last_statement.is_some_and(|last| last >= since)
+    }
+
     /// Whether a statement should run at `now`, after `/v1/info` was good.
     pub fn wants_statement(&self, limits: &Thresholds, now: Instant) -> bool {
         let due = self.last_statement.is_none_or(|last| last + limits.statement_period <= now);

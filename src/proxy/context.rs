@@ -57,6 +57,8 @@ pub struct Streaming {
     pub failures: u32,
     /// When connects to the owner are given up.
     pub give_up: Instant,
+    /// When who answers there said first that it does not know the query.
+    pub denied: Option<Instant>,
     /// What the client gets instead of what its cluster would say.
     pub answer: Option<(Box<ResponseHeader>, Bytes)>,
     /// Looks at the page that passes.
@@ -131,6 +133,7 @@ impl Streaming {
             query: None,
             failures: 0,
             give_up,
+            denied: None,
             answer: None,
             observer: None,
             segments: None,

@@ -3,6 +3,7 @@
 //! lost is answered here.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Method;
 use http::uri::{PathAndQuery, Uri};
@@ -36,8 +37,11 @@ pub async fn direct(
             Found::Own(answer) => return Err(answer),
         };
         let id = query.as_ref().map_or(id, |query| query.id().clone());
-        if let Some(answer) = lost(gateway, ctx, client, &cluster, &id) {
-            return Err(answer);
+        let lost = lost(gateway, ctx.fleet.config.health.lost_after, client, &cluster, &id);
+        match (&ctx.kind, lost) {
+            (Some(RequestKind::Page(_)), Some(answer)) => return Err(answer),
+            (Some(RequestKind::Cancel(_)), Some(_)) => return Err(OwnAnswer::cancelled()),
+            _ => {}
         }
         Streaming { query, ..Streaming::to(cluster, Some(id), give_up) }
     } else {
@@ -91,21 +95,26 @@ fn owner(
 /// The answer about a query whose coordinator is lost.
 fn lost(
     gateway: &Gateway,
-    ctx: &Context,
+    lost_after: Duration,
     client: &Client,
     cluster: &Arc<Cluster>,
     id: &QueryId,
 ) -> Option<OwnAnswer> {
-    let waits = match &ctx.kind {
-        Some(RequestKind::Page(_)) => false,
-        Some(RequestKind::Cancel(_)) => true,
-        _ => return None,
-    };
-    let lost = gateway.sticky.lost(cluster, id, ctx.fleet.config.health.lost_after)?;
-    if waits {
-        return Some(OwnAnswer::cancelled());
-    }
+    let lost = gateway.sticky.lost(cluster, id, lost_after)?;
     Some(OwnAnswer::query_lost(id, &client.origin.to_string(), cluster.name().as_str(), lost))
+}
+
+/// The same for a page that was tried and waits. One that may still be moved is not lost yet.
+pub fn lost_while_waiting(gateway: &Gateway, ctx: &Context) -> Option<OwnAnswer> {
+    let (Some(RequestKind::Page(_)), Stage::Streaming(waiting)) = (&ctx.kind, &ctx.stage) else {
+        return None;
+    };
+    if waiting.failures == 0 || waiting.query.as_ref().is_some_and(|query| !query.is_bound()) {
+        return None;
+    }
+    let lost_after = ctx.fleet.config.health.lost_after;
+    let (client, id) = (ctx.client.as_ref()?, waiting.id.as_ref()?);
+    lost(gateway, lost_after, client, &waiting.cluster, id)
 }
 
 /// Whether a request asks for a page with its rows.

@@ -15,13 +15,14 @@ use crate::cluster::{Cluster, Forwarding};
 use crate::config::Scheme;
 use crate::gateway::Gateway;
 use crate::history::record::EndCause;
+use crate::ids::QueryId;
 use crate::proxy::context::{Context, Streaming};
 use crate::proxy::observe::{PageObserver, Told};
 use crate::proxy::rewrite::Rewriter;
 use crate::proxy::segments::Segments;
 use crate::proxy::{cookie, pinned};
 use crate::sticky::pins::Pin;
-use crate::time;
+use crate::time::{self, Instant};
 
 /// The head of an answer came.
 pub fn head(
@@ -43,6 +44,10 @@ pub fn head(
     if repeatable && matches!(response.status.as_u16(), 502..=504) {
         let status = ErrorType::HTTPStatus(response.status.as_u16());
         return Error::e_explain(status, "it was answered before its coordinator");
+    }
+    if page && matches!(response.status.as_u16(), 404 | 410) && !is_believed(streaming, now) {
+        let status = ErrorType::HTTPStatus(503);
+        return Error::e_explain(status, "who denied the query may not be who had it");
     }
     streaming.cluster.reached(now);
     pinned::learn(gateway, &streaming.cluster, response);
@@ -69,6 +74,19 @@ pub fn head(
         response.insert_header(TRANSFER_ENCODING, "chunked")?;
     }
     Ok(())
+}
+
+/// Whether who says now that there is no such query is the process that would know it. Another one
+/// may have taken its address: then its queries are lost, which is told in other words than 404.
+fn is_believed(streaming: &mut Streaming, now: Instant) -> bool {
+    let Some(mark) = streaming.id.as_ref().map(QueryId::coordinator) else { return true };
+    let lives = streaming.query.as_ref().is_some_and(|query| !query.is_over());
+    if lives || streaming.denied.is_some() {
+        // A statement that runs after the first denial shows who it is.
+        let denied = *streaming.denied.get_or_insert(now);
+        return streaming.cluster.verdict().showed(mark, denied);
+    }
+    streaming.cluster.is_ready() && streaming.cluster.verdict().coordinator() == Some(mark)
 }
 
 /// Gives a browser the cookie for this cluster, unless it has it.

@@ -155,6 +155,9 @@ impl ProxyHttp for Service {
         let (fleet, gateway) = (ctx.fleet.clone(), &self.gateway);
         let page = direct::reads_page(session, ctx);
         let limit = fleet.config.limits.held;
+        if direct::lost_while_waiting(gateway, ctx).is_some() {
+            return Error::e_explain(ErrorType::Custom("lost"), "its coordinator is lost");
+        }
         let Some(streaming) = ctx.streaming() else {
             return Error::e_explain(ErrorType::InternalError, "a request without a cluster");
         };
@@ -315,7 +318,8 @@ impl ProxyHttp for Service {
         }
         if status > 0 && session.response_written().is_none() {
             let answer = match ctx.facts.query_id.clone() {
-                Some(id) if status >= 500 => OwnAnswer::owner_away(&id),
+                Some(id) if status >= 500 => direct::lost_while_waiting(&self.gateway, ctx)
+                    .unwrap_or_else(|| OwnAnswer::owner_away(&id)),
                 _ => OwnAnswer::from_failure(status),
             };
             // A client that is gone cannot be told.

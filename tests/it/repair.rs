@@ -222,7 +222,8 @@ fn queries_of_a_coordinator_that_was_restarted_end_with_a_clear_error() {
     query.page(&client).unwrap();
     let owner = stubs.iter().position(|stub| stub.coordinator_id() == query.mark()).unwrap();
     stubs[owner].restart();
-    let told = eventually("the error is told", || error_of(&client, &query));
+    // Who is there now says 404. Nobody believes it before it was seen who it is.
+    let told = error_of(&client, &query).expect("the first answer tells it");
     assert!(told.contains("was restarted") && told.contains(&query.id), "{told}");
     let cancel = client.send("DELETE", query.next.as_deref().unwrap(), "").unwrap();
     assert_eq!(cancel.status, 204);
@@ -248,6 +249,37 @@ fn queries_of_a_coordinator_that_is_silent_end_with_a_clear_error_until_it_is_ba
     owner.accept();
     eventually("it goes on", || query.page(&client).ok());
     assert!(query.next.is_some());
+}
+
+#[test]
+fn a_page_that_waits_is_told_when_its_coordinator_counts_as_lost() {
+    let stubs = two();
+    let gateway = plan(&stubs).setting("health", "lost_after = \"2s\"").start_ready();
+    let client = gateway.client();
+    let mut query = Query::submit(&client, "SELECT n /* stub: run=1h */").unwrap();
+    query.page(&client).unwrap();
+    vanish(&stubs);
+    let began = time::now();
+    let told = error_of(&client, &query).expect("the first answer tells it");
+    assert!(told.contains("cannot be reached any more"), "{told}");
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(15), "it waited for all of `page_hold`: {took:?}");
+}
+
+/// A coordinator may say 404 of a query of its own that it has forgotten.
+#[test]
+fn a_denial_is_believed_once_its_coordinator_has_shown_who_it_is() {
+    let stubs = two();
+    let gateway = plan(&stubs).start_ready();
+    let client = gateway.client();
+    let mut query = Query::submit(&client, "SELECT n /* stub: run=1h */").unwrap();
+    query.page(&client).unwrap();
+    let (path, _token) = query.next.as_deref().unwrap().rsplit_once('/').unwrap();
+    let wrong = format!("{path}/999");
+    let began = time::now();
+    assert_eq!(client.get(&wrong).unwrap().status, 404);
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    query.page(&client).unwrap();
 }
 
 #[test]
