@@ -4,6 +4,7 @@
 pub mod doors;
 mod ending;
 pub mod notify;
+pub mod open_files;
 pub mod tls;
 
 use std::net::SocketAddr;

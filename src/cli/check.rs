@@ -11,6 +11,7 @@ use serde_json::json;
 use super::exit::Exit;
 use super::finding::{self, Finding, Grade};
 use super::{Failure, Shell, locate};
+use crate::app::open_files;
 use crate::config::{self, Config, StoreUrl};
 use crate::route::rules::RuleSet;
 use crate::store;
@@ -63,6 +64,7 @@ impl Check {
         let mut findings =
             vec![Finding::fine("settings", "", format!("groups: {groups}, clusters: {clusters}"))];
         findings.extend(sense::findings(config));
+        findings.extend(check_open_files(config));
         findings.extend(check_rules(config));
         if !self.offline {
             findings.extend(check_store(config));
@@ -70,6 +72,12 @@ impl Check {
         }
         findings
     }
+}
+
+/// What the shell of this command may open is mostly what `serve` may, started from it.
+fn check_open_files(config: &Config) -> Option<Finding> {
+    let told = open_files::complaint(config.limits.held)?;
+    Some(Finding::warning("settings", "limits.held", told))
 }
 
 /// Compiles the rules and tries them on a machine of their own.

@@ -30,6 +30,7 @@ impl Serve {
     pub(super) fn run(&self, shell: &mut Shell<'_>) -> Result<Exit, Failure> {
         let config = operators::load(self.config.as_ref(), shell)?;
         telemetry::log::start(&config.log);
+        app::open_files::raise(config.limits.held);
         app::serve(config)?;
         Ok(Exit::Fine)
     }

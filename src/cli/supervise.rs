@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::exit::Exit;
 use super::{Failure, Shell, operators};
+use crate::app::open_files;
 use crate::{supervise, telemetry};
 
 const SUPERVISE_EXAMPLES: &str = "\
@@ -56,6 +57,7 @@ impl Supervise {
     pub(super) fn run(&self, shell: &mut Shell<'_>) -> Result<Exit, Failure> {
         let config = operators::load(self.config.as_ref(), shell)?;
         telemetry::log::start(&config.log);
+        open_files::raise(config.limits.held);
         supervise::run(&config, &config.file)?;
         Ok(Exit::Fine)
     }

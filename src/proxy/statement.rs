@@ -15,7 +15,7 @@ pub struct Statement {
     /// Whether that is all of it. A longer one passes on unseen by rules.
     pub whole: bool,
     /// The room that it takes, given back with it.
-    _room: Vec<OwnedSemaphorePermit>,
+    _room: Option<OwnedSemaphorePermit>,
 }
 
 impl Statement {
@@ -30,18 +30,30 @@ impl Statement {
             session.as_downstream_mut().write_continue_response().await?;
         }
         let mut text = BytesMut::new();
-        let mut taken = Vec::new();
+        let mut taken: Option<OwnedSemaphorePermit> = None;
         while let Some(chunk) = session.as_downstream_mut().read_request_body().await? {
             let bytes = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
             let Ok(permit) = room.clone().try_acquire_many_owned(bytes) else { return Ok(None) };
-            taken.push(permit);
+            // One for all: chunks may be as short as a byte.
+            match &mut taken {
+                Some(taken) => taken.merge(permit),
+                None => taken = Some(permit),
+            }
             text.extend_from_slice(&chunk);
             if text.len() > limit {
-                return Ok(Some(Self { text: text.freeze(), whole: false, _room: taken }));
+                return Ok(Some(Self { text: exact(text), whole: false, _room: taken }));
             }
         }
-        Ok(Some(Self { text: text.freeze(), whole: true, _room: taken }))
+        Ok(Some(Self { text: exact(text), whole: true, _room: taken }))
     }
+}
+
+/// Without the room that a text which grew has left; it may wait for long.
+fn exact(text: BytesMut) -> Bytes {
+    if text.capacity() > text.len() + text.len() / 8 {
+        return Bytes::copy_from_slice(&text);
+    }
+    text.freeze()
 }
 
 /// At most `limit` bytes of a statement as text, cut where a character ends.

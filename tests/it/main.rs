@@ -22,3 +22,4 @@ mod supervise;
 mod support;
 mod tidy;
 mod tls;
+mod waiting;

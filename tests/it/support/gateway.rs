@@ -272,6 +272,11 @@ impl Gateway {
         let _absent = fs::remove_dir_all(self.folder.path().join("state"));
     }
 
+    /// The id of its process.
+    pub(crate) fn process(&self) -> u32 {
+        self.process.as_ref().unwrap().id()
+    }
+
     /// The process ids of the workers of a supervisor, the oldest first.
     pub(crate) fn workers(&self) -> Vec<u32> {
         let id = self.process.as_ref().unwrap().id();

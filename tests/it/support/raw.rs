@@ -51,7 +51,8 @@ pub(crate) fn read_until(stream: &mut TcpStream, end: &str) -> String {
     text
 }
 
-fn is_whole(bytes: &[u8]) -> bool {
+/// Whether an answer has come to its end.
+pub(crate) fn is_whole(bytes: &[u8]) -> bool {
     let text = String::from_utf8_lossy(bytes);
     let Some((head, _)) = text.split_once("\r\n\r\n") else { return false };
     let body = bytes.len() - head.len() - 4;
