@@ -4,44 +4,14 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use serde_json::Value;
 
-use crate::support::booted::Coordinator;
-use crate::support::coordinator::{self, SOON, USER};
+use crate::support::coordinator::{self, USER};
 use crate::support::gateway::Gateway;
 use crate::support::mariadb::Server;
+use crate::support::own::Coordinator;
+use crate::support::raw::{SLOW, next, path_of, post, to_its_end};
 use crate::support::surroundings::{blue, file, green};
-use crate::support::wire;
-
-/// Posts a statement, and gives the answer's JSON.
-async fn post(address: &str, source: &str, statement: &str) -> Value {
-    let headers = [("X-Trino-User", USER), ("X-Trino-Source", source)];
-    let answer = wire::ask(address, "POST", "/v1/statement", &headers, statement).await;
-    let answer = answer.expect("an answer");
-    assert_eq!(answer.status(), 200, "{}", String::from_utf8_lossy(&answer.body));
-    coordinator::json(&answer)
-}
-
-/// Asks for the next page of `page` at `address`.
-async fn next(address: &str, page: &Value) -> Option<Value> {
-    let uri = page["nextUri"].as_str()?;
-    let path = &uri[uri.find("/v1/").expect("a path of Trino's")..];
-    let headers = [("X-Trino-User", USER)];
-    let answer = wire::ask(address, "GET", path, &headers, "").await.expect("an answer");
-    assert_eq!(answer.status(), 200, "{path}: {}", String::from_utf8_lossy(&answer.body));
-    let page = coordinator::json(&answer);
-    assert!(page["error"].is_null(), "{}", page["error"]);
-    Some(page)
-}
-
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let waiting = async {
-        while !holds().await {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    };
-    assert!(tokio::time::timeout(SOON * 2, waiting).await.is_ok(), "{what}: not in time");
-}
+use crate::support::{until, wire};
 
 /// For some seconds after its start a coordinator runs `SELECT 1` and fails this.
 const SCAN: &str = "SELECT name FROM tpch.tiny.nation";
@@ -49,7 +19,7 @@ const SCAN: &str = "SELECT name FROM tpch.tiny.nation";
 #[tokio::test(flavor = "multi_thread")]
 async fn a_booting_coordinator_gets_no_query_before_its_probe_ran() {
     let late = Coordinator::start("late", &[]);
-    let gateway = Gateway::start_for_booting(&[("blue", &blue()), ("late", &late.address)]);
+    let gateway = Gateway::start_for_booting(&[("blue", &blue()), ("late", late.address())]);
     until("blue is ready", async || gateway.cluster("blue").await["health"] == "ready").await;
     let mut before = 0;
     // Load goes on while it boots, and for a while after it has become ready.
@@ -63,10 +33,10 @@ async fn a_booting_coordinator_gets_no_query_before_its_probe_ran() {
         (before, after) = if ready { (before, after + 1) } else { (before + 1, after) };
     }
     assert!(before >= 20, "only {before} queries ran while it booted");
-    let here = coordinator::queries_of(&late.address, "booting").await;
+    let here = coordinator::queries_of(late.address(), "booting").await;
     assert!(here.iter().all(|(state, _)| state == "FINISHED"), "{here:?}");
     assert!(!here.is_empty(), "none of {after} queries went to it once it was ready");
-    assert!(!first_is_before_probe(&late.address).await, "a client's query came before the probe");
+    assert!(!first_is_before_probe(late.address()).await, "a client's query came before the probe");
     a_frozen_one_keeps_its_query(gateway, &late).await;
 }
 
@@ -74,7 +44,7 @@ async fn a_booting_coordinator_gets_no_query_before_its_probe_ran() {
 /// client hears 503, never 404; and it goes on when the coordinator does.
 async fn a_frozen_one_keeps_its_query(mut gateway: Gateway, late: &Coordinator) {
     coordinator::run(&blue(), SLOW).await;
-    coordinator::run(&late.address, SLOW).await;
+    coordinator::run(late.address(), SLOW).await;
     let client = gateway.client().to_owned();
     let mark = gateway.cluster("late").await["coordinator_id"].clone();
     let mark = mark.as_str().expect("a ready cluster shows its mark").to_owned();
@@ -89,7 +59,7 @@ async fn a_frozen_one_keeps_its_query(mut gateway: Gateway, late: &Coordinator) 
     gateway.kill_and_start_empty();
     until("blue is ready", async || gateway.cluster("blue").await["health"] == "ready").await;
     let uri = page["nextUri"].as_str().expect("it goes on");
-    let path = &uri[uri.find("/v1/").expect("a path of Trino's")..];
+    let path = path_of(uri);
     let began = warren::time::now();
     let answer = wire::ask(&client, "GET", path, &[("X-Trino-User", USER)], "").await;
     let answer = answer.expect("an answer");
@@ -110,22 +80,6 @@ async fn first_is_before_probe(address: &str) -> bool {
     queries.sort_by_key(|query| query["queryId"].as_str().unwrap_or_default().to_owned());
     queries[0]["session"]["source"] != "warren-probe"
 }
-
-/// Asks for all pages after `page`; tells how many there were, and the rows of all.
-async fn to_its_end(client: String, mut page: Value) -> (u32, usize) {
-    let (mut asked, mut rows) = (0, 0);
-    loop {
-        rows += page["data"].as_array().map_or(0, Vec::len);
-        let Some(following) = next(&client, &page).await else { return (asked, rows) };
-        page = following;
-        asked += 1;
-    }
-}
-
-/// A query of twenty seconds that takes no CPU: exactly 200 rows.
-const SLOW: &str = "CREATE TABLE IF NOT EXISTS blackhole.default.slow (x bigint) WITH \
-     (split_count = 1, pages_per_split = 20, rows_per_page = 10, field_length = 8, \
-     page_processing_delay = '1s')";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn live_queries_go_on_after_a_kill_that_forgets_everything() {
@@ -200,7 +154,7 @@ async fn a_full_coordinator_stays_ready_and_is_not_flooded_with_probes() {
     let groups = groups.display().to_string();
     let arguments = ["--no-process-forwarded", "--resource-groups", &groups];
     let full = Coordinator::start("full", &arguments);
-    let clusters = [("full", full.address.as_str())];
+    let clusters = [("full", full.address())];
     let mut gateways: Vec<Gateway> = Vec::new();
     for _ in 0..5 {
         gateways.push(Gateway::start_at_once(&clusters));
@@ -213,11 +167,11 @@ async fn a_full_coordinator_stays_ready_and_is_not_flooded_with_probes() {
     assert_eq!(gateways[0].cluster("full").await["addresses"], "host_only");
     let long =
         SLOW.replace("slow", "long").replace("pages_per_split = 20", "pages_per_split = 1000");
-    coordinator::run(&full.address, &long).await;
+    coordinator::run(full.address(), &long).await;
     let mut waiting = Vec::new();
     for _ in 0..51 {
-        let posted = post(&full.address, "filler", "SELECT * FROM blackhole.default.long").await;
-        waiting.push(next(&full.address, &posted).await.expect("a page"));
+        let posted = post(full.address(), "filler", "SELECT * FROM blackhole.default.long").await;
+        waiting.push(next(full.address(), &posted).await.expect("a page"));
     }
     let (began, mut probes) = (warren::time::now(), 0.0);
     for gateway in &gateways {
@@ -229,7 +183,7 @@ async fn a_full_coordinator_stays_ready_and_is_not_flooded_with_probes() {
             assert_eq!(cluster["health"], "ready", "{cluster}");
         }
         // Their clients live, so Trino keeps them; each waits for about a second.
-        let asked = waiting.iter().map(|page| next(&full.address, page));
+        let asked = waiting.iter().map(|page| next(full.address(), page));
         waiting = join_all(asked).await.into_iter().map(|page| page.expect("it waits")).collect();
     }
     for gateway in &gateways {

@@ -2,10 +2,12 @@
 //! and names them in WARREN_TEST_* variables; without these every test here fails.
 
 mod doctor;
+mod falls;
 mod life;
 mod outlive;
 mod pages;
 mod queries;
+mod rebinding;
 mod replace;
 mod roll;
 mod support;

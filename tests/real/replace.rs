@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::support::booted::Coordinator;
 use crate::support::clients::{Client, Outcome};
 use crate::support::coordinator;
 use crate::support::front::Front;
 use crate::support::gateway::{Gateway, free_address, signal};
+use crate::support::own::Coordinator;
 use crate::support::size::size;
 
 /// How long a round of a client's queries lasts.

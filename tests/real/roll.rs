@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::support::booted::Coordinator;
 use crate::support::coordinator;
 use crate::support::gateway::Gateway;
+use crate::support::own::Coordinator;
 use crate::support::surroundings::{file, green};
 
 /// A query of half a minute that takes no CPU: exactly 300 rows.
@@ -86,10 +86,10 @@ impl Airflow {
 #[tokio::test(flavor = "multi_thread")]
 async fn airflow_rolls_a_group_and_fails_no_query() {
     let old = Coordinator::start("old", &[]);
-    let mut gateway = Gateway::start_at_once(&[("old", &old.address), ("new", &green())]);
+    let mut gateway = Gateway::start_for_booting(&[("old", old.address()), ("new", &green())]);
     gateway.wait_until_ready().await;
     gateway.set_intent("new", "standby").await;
-    coordinator::run(&old.address, LONG).await;
+    coordinator::run(old.address(), LONG).await;
     let marks = [gateway.cluster("old").await, gateway.cluster("new").await]
         .map(|cluster| cluster["coordinator_id"].as_str().expect("a mark").to_owned());
 
@@ -114,7 +114,7 @@ async fn airflow_rolls_a_group_and_fails_no_query() {
     let client = gateway.client().to_owned();
     let statement = "SELECT * FROM blackhole.default.half_a_minute";
     let long = tokio::spawn(async move { mark_and_rows(&client, "long", statement, 300).await });
-    coordinator::running(std::slice::from_ref(&old.address), "long").await;
+    coordinator::running(&[old.address().to_owned()], "long").await;
     std::fs::write(airflow.home.path().join("running"), "").expect("a writable folder");
 
     let (migrated, output) = runs.await.expect("Airflow ran");

@@ -51,6 +51,17 @@ pub(crate) async fn run(address: &str, statement: &str) {
     assert!(error.is_null() || made, "`{statement}`: {error}");
 }
 
+/// The rows of a statement.
+pub(crate) async fn rows(address: &str, statement: &str) -> Vec<Value> {
+    let pages = follow(address, &[], statement).await;
+    let pages = pages.iter().map(|page| json(&page.answer));
+    let rows = pages.flat_map(|page| {
+        assert!(page["error"].is_null(), "`{statement}`: {}", page["error"]);
+        page["data"].as_array().cloned().unwrap_or_default()
+    });
+    rows.collect()
+}
+
 /// The JSON of an answer, decompressed.
 pub(crate) fn json(answer: &Message) -> Value {
     let plain = match answer.header("content-encoding") {
@@ -79,6 +90,18 @@ pub(crate) async fn queries_of(address: &str, source: &str) -> Vec<(String, Stri
         .filter(|query| query["session"]["source"] == source)
         .map(|query| (word(&query["state"]), word(&query["errorCode"]["name"])))
         .collect()
+}
+
+/// The states of a coordinator's queries that have `mark` in their text. Trino lists a query from its
+/// first GET on.
+pub(crate) async fn states_of_marked(address: &str, mark: &str) -> Vec<String> {
+    let headers = [("X-Trino-User", USER)];
+    let answer = wire::ask(address, "GET", "/v1/query", &headers, "").await.expect("an answer");
+    let list = json(&answer);
+    let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let queries = list.as_array().expect("a list of queries").iter();
+    let marked = queries.filter(|query| word(&query["query"]).contains(mark));
+    marked.map(|query| word(&query["state"])).collect()
 }
 
 /// Waits until one of the coordinators runs a query of `source`.

@@ -17,8 +17,8 @@ const LOG_LINES: usize = 40;
 const SQLITE: &str = "sqlite:warren.db";
 
 /// The coordinators that all tests share started long ago; those of a test that boots them settle.
-const AT_ONCE: &str = "0s";
-const SETTLING: &str = "10s";
+const AT_ONCE: &str = "[health]\nsettle = \"0s\"\n";
+const SETTLING: &str = "";
 
 /// A running Warren.
 #[derive(Debug)]
@@ -140,6 +140,17 @@ impl Gateway {
         gateway
     }
 
+    /// The same with further sections of settings.
+    pub(crate) async fn start_with(sections: &str, clusters: &[(&str, &str)]) -> Self {
+        let sections = match sections.replacen("[health]\n", AT_ONCE, 1) {
+            replaced if replaced == sections => AT_ONCE.to_owned() + sections,
+            replaced => replaced,
+        };
+        let mut gateway = Self::start_as("serve", (SQLITE, &sections), clusters);
+        gateway.wait_until_ready().await;
+        gateway
+    }
+
     /// Starts Warren and waits for nothing.
     pub(crate) fn start_at_once(clusters: &[(&str, &str)]) -> Self {
         Self::start_with_store(SQLITE, clusters)
@@ -152,13 +163,13 @@ impl Gateway {
 
     fn start_as(
         verb: &'static str,
-        (store, settle): (&str, &str),
+        (store, sections): (&str, &str),
         clusters: &[(&str, &str)],
     ) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let (client, admin) = (free_address().to_string(), free_address().to_string());
         let file = folder.path().join("warren.toml");
-        let text = settings((&client, &admin), (store, settle), clusters);
+        let text = settings(&client, &admin, store, clusters) + "\n" + sections;
         std::fs::write(&file, text).expect("a writable folder");
         let rules = "function route(request)\n  return \"bi\"\nend\n";
         std::fs::write(folder.path().join("route.lua"), rules).expect("a writable folder");
@@ -183,6 +194,12 @@ impl Gateway {
         let list = clusters(&self.admin).await;
         let found = list.into_iter().find(|cluster| cluster["name"] == name);
         found.unwrap_or_default()
+    }
+
+    /// All that it logged.
+    pub(crate) fn log(&self) -> String {
+        let log = std::fs::read(self.folder.path().join("log")).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
     }
 
     /// A figure of `/metrics`: the sum of all lines that contain each of `parts`.
@@ -244,7 +261,7 @@ impl Drop for Gateway {
         let _ = self.process.kill();
         let _ = self.process.wait();
         if std::thread::panicking() {
-            show_end_of_log(&self.folder);
+            show_end_of(&self.log());
         }
     }
 }
@@ -256,9 +273,7 @@ pub(crate) fn signal(name: &str, process: u32) {
 }
 
 #[expect(clippy::print_stderr, reason = "the log is what a reader of a failed test needs")]
-fn show_end_of_log(folder: &TempDir) {
-    let log = std::fs::read(folder.path().join("log")).unwrap_or_default();
-    let log = String::from_utf8_lossy(&log);
+fn show_end_of(log: &str) {
     let lines: Vec<&str> = log.lines().collect();
     let start = lines.len().saturating_sub(LOG_LINES);
     eprintln!("the end of Warren's log:\n{}", lines[start..].join("\n"));
@@ -293,16 +308,11 @@ async fn health_of_clusters(admin: &str) -> Vec<String> {
     clusters.iter().map(|cluster| cluster["health"].as_str().unwrap_or_default().into()).collect()
 }
 
-fn settings(
-    (client, admin): (&str, &str),
-    (store, settle): (&str, &str),
-    clusters: &[(&str, &str)],
-) -> String {
+fn settings(client: &str, admin: &str, store: &str, clusters: &[(&str, &str)]) -> String {
     let head = format!(
         "[listen]\nclient = \"{client}\"\nadmin = \"{admin}\"\n\n\
          [store]\nurl = \"{store}\"\n\n\
          [state]\nfolder = \"state\"\n\n\
-         [health]\nsettle = \"{settle}\"\n\n\
          [rules]\nfile = \"route.lua\"\ndefault_group = \"bi\"\n\n\
          [[groups]]\nname = \"bi\"\n"
     );

@@ -1,21 +1,19 @@
-//! Coordinators beside the two that all tests share: for a test that boots, freezes or kills one, or
-//! needs one that nobody else uses.
+//! A coordinator of a test's own, which it may freeze and kill.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
 use super::surroundings::file;
 
-/// A coordinator of a test's own; killed with the value.
+/// The coordinator; killed with the value.
 #[derive(Debug)]
 pub(crate) struct Coordinator {
     process: Child,
-    /// Where it answers, `host:port`.
-    pub(crate) address: String,
+    address: String,
 }
 
 impl Coordinator {
-    /// Boots one and waits for nothing but its address.
+    /// Starts it with further arguments for `deploy/local/coordinator.py`; it boots for a while yet.
     pub(crate) fn start(name: &str, arguments: &[&str]) -> Self {
         let folder = file("WARREN_TEST_FOLDER").join(name);
         let mut process = Command::new("python3")
@@ -34,7 +32,12 @@ impl Coordinator {
         Self { process, address }
     }
 
-    /// Sends a signal, such as `STOP`.
+    /// Where it listens, `host:port`.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Sends it a signal, such as `STOP`.
     pub(crate) fn signal(&self, name: &str) {
         let process = self.process.id().to_string();
         let sent = Command::new("kill").args([&format!("-{name}"), &process]).status();
