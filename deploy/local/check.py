@@ -23,7 +23,8 @@ from machine import CHECKOUT, Trouble, progress, say
 
 MINUTE = 60
 DISK = 6_000_000_000
-MEMORY = 2 * trino.MEMORY_EACH + 1_500_000_000
+# The two that all tests share, and those that some boot for themselves, two at once.
+MEMORY = 5 * trino.MEMORY_EACH + 1_500_000_000
 SURROUNDINGS_TIMEOUT = 40 * MINUTE
 
 
@@ -178,7 +179,7 @@ def check(children, folder):
                  *os.environ.get("TESTS", "").split()]
         runner = run_tests(children, steps, lambda: [
             ("(beside the compiler) Trino, MariaDB and tools", surroundings.took)])
-        steps.run("tests", tests, 40, run=runner, **variables)
+        steps.run("tests", tests, 60, run=runner, **variables)
         steps.took = []
     finally:
         if len(steps.took) > 1:

@@ -4,6 +4,7 @@
 mod doctor;
 mod falls;
 mod life;
+mod matrix;
 mod outlive;
 mod pages;
 mod queries;

@@ -2,6 +2,8 @@
 //! Python DBAPI and SQLAlchemy, Go's driver, the JavaScript library. What they see comes back as
 //! text in one form, whichever it was.
 
+pub(crate) mod seat;
+
 use std::path::Path;
 use std::process::{Output, Stdio};
 use std::time::Duration;
@@ -37,6 +39,8 @@ pub(crate) enum Client {
 pub(crate) enum Outcome {
     /// With so many rows.
     Rows(u64),
+    /// Its user cancelled it.
+    Cancelled,
     /// With this text.
     Failed(String),
 }
@@ -47,6 +51,7 @@ impl Outcome {
         match line.split_once(' ') {
             Some(("rows", count)) => Self::Rows(count.parse().expect("a number of rows")),
             Some(("failed", text)) => Self::Failed(text.to_owned()),
+            None if line == "cancelled" => Self::Cancelled,
             _ => panic!("a client's program wrote `{line}`"),
         }
     }
