@@ -1,7 +1,6 @@
 //! What carries no query id and lives in one coordinator all the same: transactions, `kill_query`,
 //! spooled segments, hand-shakes of OAuth2, web pages. Three clusters, so that luck shows.
 
-use sha2::{Digest, Sha256};
 use warren_stub::client::{Answer, Client};
 use warren_stub::{RequestKind, Stub, StubOptions};
 
@@ -151,40 +150,66 @@ fn spooled_segments_are_fetched_and_acknowledged_where_they_lie() {
     }
 }
 
-/// How many requests of web pages or hand-shakes came to a stub.
-fn visits(stub: &Stub, part: &str) -> usize {
-    let of = |kind| stub.requests_of(kind).into_iter();
-    of(RequestKind::Ui).chain(of(RequestKind::Other)).filter(|r| r.target.contains(part)).count()
+/// A hand-shake that a statement without a token began: its id, and the hash of it.
+fn challenged(client: &Client) -> (String, String) {
+    let answer = client.submit("SELECT 1").unwrap();
+    assert_eq!(answer.status, 401);
+    let lines = answer.headers.iter().filter(|(name, _)| name == "WWW-Authenticate");
+    let told = lines.map(|(_, line)| line).find(|line| line.starts_with("Bearer ")).unwrap();
+    let after = |part: &str| {
+        let (_, rest) = told.split_once(part).unwrap();
+        rest.split_once('"').unwrap().0.to_owned()
+    };
+    (after("x_token_server=\"").rsplit_once('/').unwrap().1.to_owned(), after("/initiate/"))
 }
+
+/// The stubs believe every password, so any text serves.
+const WITH_PASSWORD: &str = "probe = { password = { env = \"CARGO_PKG_NAME\" } }";
 
 #[test]
 fn a_handshake_stays_at_the_coordinator_that_began_it() {
-    let stubs = three();
-    let gateway = plan(&stubs).start_ready();
+    let login = "http://login.example/login";
+    let options = || StubOptions::default().with(|told| told.oauth = Some(login.to_owned()));
+    let stubs = [(); 3].map(|()| Stub::start(options()));
+    let gateway = plan(&stubs).setting("clusters", WITH_PASSWORD).start_ready();
     let client = gateway.client();
-    let mut began = std::collections::BTreeSet::new();
     for number in 0..24 {
-        let challenged = client.clone().with("X-Stub-Challenge", &format!("n{number}"));
-        let answer = challenged.submit("SELECT 1").unwrap();
-        assert_eq!(answer.status, 401);
-        let told = answer.header("www-authenticate").unwrap().to_owned();
-        let id = told.rsplit_once("/oauth2/token/").unwrap().1.trim_end_matches('"').to_owned();
-        let owner = stubs.iter().position(|stub| id.starts_with(&stub.coordinator_id())).unwrap();
-        began.insert(owner);
+        let (id, hash) = challenged(&client);
         // The client polls by the id, and the browser, which shares nothing with it, by its hash.
-        let polled = client.get(&format!("/oauth2/token/{id}")).unwrap();
-        assert_eq!((polled.status, polled.json()["token"].as_str()), (200, Some("t")), "{id}");
-        let hash: String = Sha256::digest(&id).iter().map(|byte| format!("{byte:02x}")).collect();
-        client.get(&format!("/oauth2/token/initiate/{hash}")).unwrap();
-        assert_eq!(visits(&stubs[owner], &hash), 1, "{id}");
-        use base64::Engine;
-        let claims = format!("{{\"aud\":\"trino_oauth_ui\",\"handler_state\":\"{hash}\"}}");
-        let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(claims);
-        client.get(&format!("/oauth2/callback?code=c{number}&state=h.{claims}.s")).unwrap();
-        assert_eq!(visits(&stubs[owner], &format!("code=c{number}&")), 1, "{id}");
-        assert_eq!(client.send("DELETE", &format!("/oauth2/token/{id}"), "").unwrap().status, 404);
+        let token = format!("/oauth2/token/{id}");
+        let sent = client.get(&format!("/oauth2/token/initiate/{hash}")).unwrap();
+        let location = sent.header("location").unwrap().to_owned();
+        assert!(sent.status == 303 && location.starts_with(login), "{location}");
+        let (_, state) = location.split_once("&state=").unwrap();
+        let nonce = cookie_named("__Secure-Trino-Nonce", &sent);
+        let browser = client.clone().with("Cookie", &nonce);
+        let path = format!("/oauth2/callback?code=c{number}&state={state}");
+        assert_eq!(browser.get(&path).unwrap().status, 200, "{id}");
+        let polled = client.get(&token).unwrap();
+        let told = polled.json()["token"].as_str().map(str::to_owned).unwrap();
+        assert_eq!((polled.status, told.as_str()), (200, &*format!("stub-token-c{number}")));
+        assert_eq!(client.send("DELETE", &token, "").unwrap().status, 200);
+        run(&client.clone().with("Authorization", &format!("Bearer {told}")), "SELECT 1").unwrap();
     }
-    assert!(began.len() > 1, "more than one began some");
+    for stub in &stubs {
+        let began = stub.requests_of(RequestKind::Other).into_iter();
+        let began = began.filter(|request| request.target.contains("/initiate/")).count();
+        assert!(began > 1, "each began some");
+        assert_eq!(stub.foreign_ids(), (0, Vec::new()), "asked about a login of another");
+    }
+}
+
+/// How many requests of web pages came to a stub.
+fn visits(stub: &Stub, part: &str) -> usize {
+    let seen = stub.requests_of(RequestKind::Ui).into_iter();
+    seen.filter(|request| request.target.contains(part)).count()
+}
+
+/// A cookie that an answer sets.
+fn cookie_named(name: &str, answer: &Answer) -> String {
+    let lines = answer.headers.iter().filter(|(key, _)| key.eq_ignore_ascii_case("set-cookie"));
+    let mut pairs = lines.filter_map(|(_, line)| line.split(';').next());
+    pairs.find(|pair| pair.starts_with(name)).unwrap().to_owned()
 }
 
 fn cookie_of(answer: &Answer) -> String {

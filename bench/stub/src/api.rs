@@ -8,6 +8,7 @@ use crate::coordinator::{Coordinator, LONG_POLL, Moment, Page, PageAsk, PageOutc
 use crate::fault::RequestKind;
 use crate::http::{Request, Response};
 use crate::names::{self, Stage};
+use crate::oauth::{self, Awaited};
 
 /// A page asked for, owned, because it may be waited for.
 #[derive(Debug)]
@@ -39,6 +40,8 @@ pub(crate) enum Act {
     Answer(Response),
     /// Answer this page when it is ready.
     Page(Wanted),
+    /// Answer when somebody has logged in.
+    Token(Awaited),
 }
 
 /// What a request is for, by its method and path.
@@ -114,6 +117,7 @@ pub(crate) fn act(coordinator: &mut Coordinator, request: &Request, moment: Mome
                 410
             })
         }
+        (_, ["oauth2", ..]) => return oauth::act(coordinator, request, moment),
         ("GET" | "HEAD", ["v1", "spooled", verb, name]) => segment(coordinator, verb, name),
         ("GET" | "HEAD", _) => about(coordinator, &segments, moment),
         _ => not_found(),
@@ -126,10 +130,10 @@ fn number(token: &str) -> u64 {
 }
 
 fn submit(coordinator: &mut Coordinator, request: &Request, moment: Moment<'_>) -> Response {
-    let told = |name| request.header(name).map(str::to_owned);
-    if let Some(handshake) = told("x-stub-challenge") {
-        return challenge(&handshake, &format!("{}-{}", coordinator.mark(), handshake), moment);
+    if let Some(refusal) = oauth::refusal(coordinator, request, moment) {
+        return refusal;
     }
+    let told = |name| request.header(name).map(str::to_owned);
     let Some(user) = told("x-trino-user").or_else(|| told("authorization")) else {
         return Response::text(401, "Basic authentication or X-Trino-User must be sent");
     };
@@ -229,17 +233,6 @@ fn segment(coordinator: &mut Coordinator, verb: &str, name: &str) -> Response {
     }
 }
 
-/// What Trino answers who has not logged in yet by OAuth2. A client asks the stub for it with
-/// `X-Stub-Challenge: HASH`, where HASH stands for the hash of the hand-shake's id.
-fn challenge(hash: &str, id: &str, moment: Moment<'_>) -> Response {
-    let base = moment.base;
-    let told = format!(
-        "Bearer x_redirect_server=\"{base}/oauth2/token/initiate/{hash}\", \
-         x_token_server=\"{base}/oauth2/token/{id}\""
-    );
-    Response { headers: vec![("WWW-Authenticate", told)], ..Response::empty(401) }
-}
-
 /// What a coordinator tells about itself.
 fn about(coordinator: &Coordinator, segments: &[&str], moment: Moment<'_>) -> Response {
     let behaviour = moment.behaviour;
@@ -272,12 +265,6 @@ fn about(coordinator: &Coordinator, segments: &[&str], moment: Moment<'_>) -> Re
             });
             Response::json(told.to_string().into_bytes())
         }
-        // The state of a hand-shake lies in the coordinator that began it.
-        ["oauth2", "token", id] if *id != "initiate" => {
-            let own = id.starts_with(coordinator.mark());
-            if own { Response::json(br#"{"token":"t"}"#.to_vec()) } else { not_found() }
-        }
-        ["oauth2", ..] => Response::empty(303),
         ["ui", ..] => {
             let page = format!("<!DOCTYPE html><title>stub {}</title>", coordinator.mark());
             Response::html(200, &page)
@@ -291,7 +278,7 @@ fn about(coordinator: &Coordinator, segments: &[&str], moment: Moment<'_>) -> Re
     }
 }
 
-fn not_found() -> Response {
+pub(crate) fn not_found() -> Response {
     Response::html(404, "<html><body><h2>HTTP ERROR 404 Not Found</h2></body></html>")
 }
 

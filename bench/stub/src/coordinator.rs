@@ -8,6 +8,7 @@
 //! Time is simulated and given by the caller; what happens by itself (failures, abandonment,
 //! admission) happens in `advance`, in the order of its time.
 
+pub(crate) mod handshake;
 mod life;
 mod pages;
 mod query;
@@ -27,6 +28,7 @@ use crate::clock;
 use crate::names::{self, Stage};
 use crate::options::Behaviour;
 use crate::record::{Counters, Counts, CountsAt};
+use handshake::Handshakes;
 use pages::uri;
 use results::Sheet;
 use spool::Spool;
@@ -94,6 +96,8 @@ pub(crate) struct Coordinator {
     /// How many transactions began.
     begun: u64,
     spool: Spool,
+    /// Logins that began here.
+    pub handshakes: Handshakes,
     counts: Counts,
     history: VecDeque<CountsAt>,
     /// What happened so far.
@@ -115,6 +119,7 @@ impl Coordinator {
             transactions: HashSet::new(),
             begun: 0,
             spool: Spool::default(),
+            handshakes: Handshakes::new(secret),
             counts: Counts::default(),
             history: VecDeque::new(),
             counters: Counters::default(),

@@ -1,7 +1,7 @@
 //! A simulated Trino coordinator, for tests and benches, in-process or as a program.
 //!
 //! Owns the protocol of one coordinator as a gateway sees it (`/v1/statement` with slugs and
-//! tokens, `/v1/query`, `/v1/info`, spooled segments), resource group limits, faults of every
+//! tokens, `/v1/query`, `/v1/info`, spooled segments, logins by OAuth2), resource group limits, faults of every
 //! kind, and a record of all that was asked. Statements do not compute: a comment in the SQL says
 //! how long they run and what they return (`/* stub: run=2s rows=1000 pages=5 */`), in simulated
 //! time that can run faster than the clock.
@@ -14,7 +14,7 @@
 //! stub.restart(); // the same address, another coordinator, no queries
 //! ```
 //!
-//! It does not authenticate, speak TLS or HTTP/2, or run SQL.
+//! It does not speak TLS or HTTP/2 or run SQL, and believes every password.
 
 mod api;
 mod clock;
@@ -24,6 +24,7 @@ mod fault;
 mod forwarded;
 mod http;
 mod names;
+mod oauth;
 mod options;
 mod plan;
 mod record;

@@ -76,6 +76,9 @@ pub struct Behaviour {
     pub shows_queries_of_others: bool,
     /// Each statement fails with an error of this name, though `/v1/info` looks well.
     pub statements_fail: Option<String>,
+    /// Where people log in, such as `http://127.0.0.1:9000/login`. If it is set, a statement needs
+    /// a token from there, or a password.
+    pub oauth: Option<String>,
     /// What is done with `X-Forwarded-*`.
     pub process_forwarded: ProcessForwarded,
     /// Answers are compressed when the client takes gzip or zstd.
@@ -102,6 +105,7 @@ impl Default for Behaviour {
             clock_ahead_seconds: 0,
             shows_queries_of_others: true,
             statements_fail: None,
+            oauth: None,
             process_forwarded: ProcessForwarded::Honour,
             compression: true,
             chunked: false,

@@ -135,7 +135,7 @@ impl Recorder {
         });
     }
 
-    /// Remembers that somebody asked for a query of another coordinator.
+    /// Remembers that somebody asked for a query or a hand-shake of another coordinator.
     pub(crate) fn foreign(&mut self, id: &str) {
         self.foreign_total += 1;
         if self.foreign.len() == REQUESTS_MAX {
@@ -154,7 +154,7 @@ impl Recorder {
         self.by_kind.get(&kind).copied().unwrap_or_default()
     }
 
-    /// How many requests named another coordinator's query, and those ids.
+    /// How many requests named another coordinator's query or hand-shake, and those ids.
     pub(crate) fn foreign_ids(&self) -> (u64, Vec<String>) {
         (self.foreign_total, self.foreign.iter().cloned().collect())
     }

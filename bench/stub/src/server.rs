@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::api::{self, Act, Wanted};
+use crate::api::{self, Act};
 use crate::clock::{self, SimClock};
 use crate::coordinator::{Coordinator, Moment};
 use crate::encode;
@@ -24,6 +24,7 @@ use crate::http::{Framing, Request, Response, read_request};
 use crate::lean;
 use crate::locked;
 use crate::names;
+use crate::oauth;
 use crate::options::Behaviour;
 use crate::record::Recorder;
 
@@ -233,12 +234,17 @@ impl Exchange<'_> {
     }
 
     fn record(&self, arrived: Instant, kind: crate::fault::RequestKind) {
+        let handshake = oauth::hash_of(self.request)
+            .filter(|hash| !locked(&self.process.coordinator).handshakes.knows(hash));
         let mut recorder = locked(&self.process.shared.recorder);
         recorder.request(arrived, kind, self.request);
         if let Some(id) = api::query_id(self.request.path())
             && names::mark_of(id) != Some(self.process.mark.as_str())
         {
             recorder.foreign(id);
+        }
+        if let Some(hash) = handshake {
+            recorder.foreign(&hash);
         }
     }
 
@@ -259,7 +265,16 @@ impl Exchange<'_> {
         let act = api::act(&mut locked(&self.process.coordinator), self.request, moment);
         let mut response = match act {
             Act::Answer(response) => response,
-            Act::Page(wanted) => self.page(&wanted, &base).await,
+            Act::Page(wanted) => {
+                self.wait(&base, |coordinator, moment| api::try_page(coordinator, &wanted, moment))
+                    .await
+            }
+            Act::Token(awaited) => {
+                self.wait(&base, |coordinator, moment| {
+                    oauth::try_token(coordinator, &awaited, moment)
+                })
+                .await
+            }
         };
         if behaviour.compression {
             encode::compress(&mut response, self.request.header("accept-encoding"));
@@ -267,14 +282,22 @@ impl Exchange<'_> {
         response
     }
 
-    async fn page(&self, wanted: &Wanted, base: &str) -> Response {
+    /// Tries to answer whenever a bell rings, and at the end of the wait.
+    async fn wait(
+        &self,
+        base: &str,
+        mut attempt: impl FnMut(
+            &mut Coordinator,
+            Moment<'_>,
+        ) -> Result<Response, (Duration, Arc<Notify>)>,
+    ) -> Response {
         loop {
             let behaviour = self.process.shared.behaviour();
             let now = self.process.clock.at(clock::now());
             let moment = Moment { now, behaviour: &behaviour, base };
             let (until, ringing) = {
                 let mut coordinator = locked(&self.process.coordinator);
-                match api::try_page(&mut coordinator, wanted, moment) {
+                match attempt(&mut coordinator, moment) {
                     Ok(response) => return response,
                     // Taken under the lock, so that no ring is missed.
                     Err((until, bell)) => (until, bell.notified_owned()),

@@ -293,7 +293,8 @@ impl Stub {
         locked(&self.inner.shared.recorder).count(kind)
     }
 
-    /// How many requests named a query of another coordinator, and the latest of those ids.
+    /// How many requests named a query or a hand-shake of another coordinator, and the latest of
+    /// those ids and hashes.
     pub fn foreign_ids(&self) -> (u64, Vec<String>) {
         locked(&self.inner.shared.recorder).foreign_ids()
     }

@@ -86,8 +86,8 @@ impl Plan {
         Self { supervised: true, ..self }
     }
 
-    /// With this line in `[section]`, which is `listen`, `health`, `limits` or `queries`, or for the group
-    /// of that name `groups.NAME`.
+    /// With this line in `[section]`, which is `listen`, `health`, `limits` or `queries`, for the group of
+    /// that name in `groups.NAME`; one of `clusters` stands in each.
     pub(crate) fn setting(mut self, section: &str, line: &str) -> Self {
         self.settings.push((section.to_owned(), line.to_owned()));
         self
@@ -147,7 +147,8 @@ impl Plan {
             }
             write!(
                 text,
-                "\n[[clusters]]\nname = \"{name}\"\ngroup = \"{group}\"\nurl = \"{url}\"\n"
+                "\n[[clusters]]\nname = \"{name}\"\ngroup = \"{group}\"\nurl = \"{url}\"\n{}",
+                self.lines_of("clusters")
             )
             .unwrap();
         }
