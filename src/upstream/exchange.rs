@@ -10,6 +10,7 @@ use pingora::connectors::http::Connector;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::client::HttpSession;
 use pingora::upstreams::peer::HttpPeer;
+use pingora::{ErrorType, ImmutStr};
 use pingora_proxy::Session;
 use thiserror::Error;
 
@@ -81,11 +82,28 @@ impl ExchangeError {
     pub fn chain(&self) -> String {
         match self {
             Self::Connect { source, .. } | Self::Broken { source, .. } => {
-                format!("{self}: {}", source.etype().as_str())
+                format!("{self}: {}", words(source))
             }
             _ => self.to_string(),
         }
     }
+}
+
+/// The longest reason that is told; a certificate may hold any number of names.
+const REASON_MAX: usize = 300;
+
+/// The kind of a failure. Of a handshake that failed, the reason too, such as an expired
+/// certificate, which stands in a text of Pingora's and nowhere else.
+fn words(error: &pingora::Error) -> String {
+    let kind = error.etype().as_str();
+    if !matches!(error.etype(), ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert) {
+        return kind.to_owned();
+    }
+    let Some(text) = error.context.as_ref().map(ImmutStr::as_str) else { return kind.to_owned() };
+    let reason = text.rsplit_once(" cause: ").map_or(text, |(_, reason)| reason);
+    let reason = reason.rsplit_once(", SNI: ").map_or(reason, |(reason, _)| reason);
+    let reason: String = reason.chars().take(REASON_MAX).collect();
+    format!("{kind}: {reason}")
 }
 
 /// What is sent.

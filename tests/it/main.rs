@@ -22,4 +22,5 @@ mod supervise;
 mod support;
 mod tidy;
 mod tls;
+mod trust;
 mod waiting;

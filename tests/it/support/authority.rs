@@ -1,4 +1,4 @@
-//! A certificate authority of the tests, and what it signs.
+//! Certificates of an authority of the tests' own.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use tempfile::TempDir;
 
-/// An authority, and a folder for what it signs.
+/// An authority, and a folder for what it signs: `ca.pem` is its own certificate.
 pub(crate) struct Authority {
     folder: TempDir,
     certificate: CertificateDer<'static>,
@@ -19,11 +19,14 @@ pub(crate) struct Authority {
 }
 
 impl Authority {
+    /// One that nobody knows yet.
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.distinguished_name.push(rcgen::DnType::CommonName, "an authority of the tests");
+        // A name of its own: two authorities of one name are told apart by broken signatures.
+        let name = format!("the authority of {}", folder.path().display());
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let certificate = params.self_signed(&key).unwrap();
         std::fs::write(folder.path().join("ca.pem"), certificate.pem()).unwrap();
@@ -33,15 +36,20 @@ impl Authority {
 
     /// Writes `NAME.pem` and `NAME.key` for these host names; gives the certificate.
     pub(crate) fn sign(&self, file: &str, hosts: &[&str]) -> CertificateDer<'static> {
-        let key = KeyPair::generate().unwrap();
         let hosts: Vec<String> = hosts.iter().map(|&host| host.to_owned()).collect();
-        let certificate = CertificateParams::new(hosts).unwrap().signed_by(&key, &self.issuer);
-        let certificate = certificate.unwrap();
+        self.issue(file, &CertificateParams::new(hosts).unwrap())
+    }
+
+    /// The same for whatever is to stand in the certificate.
+    pub(crate) fn issue(&self, file: &str, params: &CertificateParams) -> CertificateDer<'static> {
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
         std::fs::write(self.path(&format!("{file}.key")), key.serialize_pem()).unwrap();
         std::fs::write(self.path(&format!("{file}.pem")), certificate.pem()).unwrap();
         certificate.der().clone()
     }
 
+    /// A file of its folder.
     pub(crate) fn path(&self, file: &str) -> PathBuf {
         self.folder.path().join(file)
     }
@@ -62,6 +70,13 @@ impl Authority {
         text
     }
 
+    /// What a client believes that believes this authority alone.
+    pub(crate) fn roots(&self) -> RootCertStore {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.certificate.clone()).unwrap();
+        roots
+    }
+
     /// A client that believes this authority.
     pub(crate) fn client(&self, versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
         self.client_showing(versions, None)
@@ -73,11 +88,9 @@ impl Authority {
         own: Option<&str>,
     ) -> ClientConfig {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut roots = RootCertStore::empty();
-        roots.add(self.certificate.clone()).unwrap();
         let builder = ClientConfig::builder_with_provider(provider);
         let builder =
-            builder.with_protocol_versions(versions).unwrap().with_root_certificates(roots);
+            builder.with_protocol_versions(versions).unwrap().with_root_certificates(self.roots());
         let mut config = match own {
             None => builder.with_no_client_auth(),
             Some(file) => {
