@@ -137,7 +137,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("clusters[].initial_intent", Value("active"), "intent", Reload, "`active`, `standby`, `draining` or `drained`; counts only for a name that the store has never seen"),
     setting("clusters[].min_workers", Value("1"), "number", Reload, "active workers that it must have to be ready; above 1 they are counted by a statement, which then is the probe"),
     setting("clusters[].probe.user", Value("warren"), "text", Reload, "the user that asks the cluster how it is"),
-    setting("clusters[].probe.password", Nothing, "secret", Reload, "sent with the user as Basic credentials"),
+    setting("clusters[].probe.password", Nothing, "secret", Reload, "sent with the user as Basic credentials; a coordinator without TLS takes it only with `http-server.process-forwarded=true`"),
     setting("clusters[].probe.statement", Value("SELECT 1"), "SQL", Reload, "the statement that proves that the cluster works"),
     setting("clusters[].probe.headers", Empty, "table", Reload, "further headers of a probe"),
     setting("clusters[].tls.ca", Nothing, "path", Reload, "a PEM file with the authorities to believe instead of the system's"),

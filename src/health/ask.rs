@@ -10,13 +10,16 @@ use pingora::http::RequestHeader;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
-use crate::cluster::Cluster;
-use crate::config::Timeouts;
+use crate::cluster::{Cluster, Forwarding};
+use crate::config::{Scheme, Timeouts};
 use crate::time;
 use crate::upstream::exchange::{Answer, Bounds, Call, ExchangeError, Upstream};
 
 /// What probes say of themselves in `X-Trino-Source`.
 pub const SOURCE: &str = "warren-probe";
+
+/// How a coordinator that reads forwarded headers learns that a request came by TLS.
+pub const FORWARDED_PROTO: &str = "X-Forwarded-Proto";
 
 /// The most of an answer that is read: 1,000 queries with statements of 60 KiB.
 const ANSWER_MAX: usize = 64 << 20;
@@ -116,6 +119,13 @@ impl Asker {
             .map_err(|error| AskError::Failed(format!("{path} answered no such JSON: {error}")))
     }
 
+    /// Whether the coordinator must hear that we came by TLS: it takes passwords from nobody else,
+    /// and believes a proxy about it if it reads forwarded headers.
+    pub fn vouches_for_tls(&self) -> bool {
+        let password = self.cluster.settings().probe.password.is_some();
+        password && self.cluster.url().scheme == Scheme::Http
+    }
+
     fn header(&self, question: &Question<'_>) -> pingora::Result<RequestHeader> {
         let settings = self.cluster.settings();
         let mut header = RequestHeader::build(question.method, question.path.as_bytes(), None)?;
@@ -131,6 +141,9 @@ impl Asker {
         }
         for (name, value) in &settings.probe.headers {
             header.insert_header(name.clone(), value)?;
+        }
+        if self.vouches_for_tls() && self.cluster.forwarding() == Forwarding::Honoured {
+            header.insert_header(FORWARDED_PROTO, "https")?;
         }
         for (name, value) in question.headers {
             header.insert_header(*name, value)?;

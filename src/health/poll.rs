@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use tracing::{info, warn};
 
+use crate::cluster::Forwarding;
 use crate::cluster::load::{Listed, Stage};
 use crate::config::Config;
 use crate::gateway::Gateway;
@@ -133,12 +134,17 @@ struct Session {
 
 /// What the coordinator carries, asked for in the cheapest way that it allows.
 ///
-/// `Ok(None)`: the way that is left runs a statement, and it is too early for the next one.
+/// `Ok(None)`: it is too early. Either the way that is left runs a statement, or the probe has not
+/// found out yet how to ask.
 async fn list(
     asker: &Asker,
     config: &Config,
     ways: &mut Ways,
 ) -> Result<Option<Vec<Listed>>, String> {
+    if asker.vouches_for_tls() && asker.cluster.forwarding() == Forwarding::Unknown {
+        // Without the word that we came by TLS it would refuse the password.
+        return Ok(None);
+    }
     let now = time::now();
     if ways.refused.is_none_or(|until| until <= now) {
         match by_state(asker, config).await {

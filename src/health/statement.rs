@@ -10,7 +10,7 @@ use tracing::info;
 
 use crate::cluster::Forwarding;
 use crate::config::Config;
-use crate::health::ask::{Asker, Question};
+use crate::health::ask::{Asker, FORWARDED_PROTO, Question};
 use crate::ids::{CoordinatorId, QueryId};
 use crate::time;
 
@@ -113,10 +113,14 @@ impl Statement<'_> {
             }
             known => vec![known],
         };
-        let mut why = String::new();
+        let mut why = None;
         let mut forgotten = false;
         for test in tests {
             let headers = match test {
+                Forwarding::Honoured if self.asker.vouches_for_tls() => vec![
+                    ("X-Forwarded-Host", SENTINEL.to_owned()),
+                    (FORWARDED_PROTO, "https".to_owned()),
+                ],
                 Forwarding::Honoured => vec![("X-Forwarded-Host", SENTINEL.to_owned())],
                 Forwarding::HostOnly => vec![("Host", SENTINEL.to_owned())],
                 Forwarding::Unknown | Forwarding::Rewritten => Vec::new(),
@@ -130,9 +134,12 @@ impl Statement<'_> {
             };
             let (status, body) = self.asker.ask(question, &self.config.timeouts).await?;
             if status != 200 {
-                // 406 is how a coordinator refuses forwarded headers.
-                why = format!("a probe statement was answered with {status}");
+                // 406 is how a coordinator refuses forwarded headers; any other tells of a trouble,
+                // and the first one is not about what the later tests leave out.
                 forgotten |= status == 406;
+                if status != 406 {
+                    why.get_or_insert(status);
+                }
                 continue;
             }
             let page: Page = serde_json::from_slice(&body).map_err(|error| {
@@ -144,7 +151,7 @@ impl Statement<'_> {
         if forgotten {
             cluster.set_forwarding(Forwarding::Unknown);
         }
-        Err(why)
+        Err(format!("a probe statement was answered with {}", why.unwrap_or(406)))
     }
 
     fn learn(&self, tested: Forwarding, page: &Page) {

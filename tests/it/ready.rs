@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use warren::time;
 use warren_stub::client::Client;
-use warren_stub::{Fault, FaultRule, RequestKind, RequestRecord, Stub, StubOptions};
+use warren_stub::{
+    Fault, FaultRule, ProcessForwarded, RequestKind, RequestRecord, Stub, StubOptions,
+};
 
 use crate::support::clients::{Load, Query};
 use crate::support::gateway::Plan;
@@ -125,4 +127,40 @@ fn a_cluster_that_does_not_show_its_list_is_asked_by_a_statement() {
     assert_eq!(eventually("its load is known", running), 1);
     let log = gateway.log();
     assert!(log.contains("does not show its list of queries"), "{log}");
+}
+
+#[test]
+fn a_probe_with_a_password_says_that_it_came_by_tls() {
+    let proxied = [true, false].map(|honours| {
+        let blue = Stub::start(StubOptions::default().with(|behaviour| {
+            if !honours {
+                behaviour.process_forwarded = ProcessForwarded::Reject;
+            }
+        }));
+        // Any text will do as a password.
+        let password = "probe = { password = { env = \"CARGO_PKG_NAME\" } }";
+        let plan = Plan::of(&[("blue", "bi", &blue)]).setting("clusters", password);
+        let gateway = plan.start_ready();
+        eventually("its list was asked for", || {
+            gateway.cluster("blue").unwrap()["running"].as_u64()
+        });
+        let mut requests = statements(&blue);
+        requests.extend(blue.requests_of(RequestKind::QueryList));
+        assert!(requests.iter().all(|request| request.header("authorization").is_some()));
+        // The first of those that are refused asks whether they are.
+        let refused = usize::from(!honours);
+        let told = requests.iter().skip(refused).map(|request| request.header("x-forwarded-proto"));
+        let expected = honours.then_some("https");
+        assert!(told.into_iter().all(|scheme| scheme == expected), "{requests:?}");
+        requests.len()
+    });
+    assert!(proxied.into_iter().all(|count| count >= 2), "{proxied:?}");
+}
+
+#[test]
+fn a_probe_without_a_password_says_nothing_about_tls() {
+    let blue = Stub::start(StubOptions::default());
+    let _gateway = Plan::of(&[("blue", "bi", &blue)]).start_ready();
+    let seen = blue.requests();
+    assert!(seen.iter().all(|request| request.header("x-forwarded-proto").is_none()));
 }
