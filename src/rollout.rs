@@ -1,7 +1,7 @@
 //! Rollouts: one cluster of a group takes over from others, in steps, and no query is lost.
 //!
-//! A rollout is a document in the store, and [`plan`] says from it and from what is seen of the
-//! clusters what to do next, or what it waits for. [`execute`] does that, under a lease, and keeps
+//! A rollout is a document in the store, and `plan` says from it and from what is seen of the
+//! clusters what to do next, or what it waits for. `execute` does that, under a lease, and keeps
 //! how far it came; whatever was done when a gateway died is done again by the next one, and changes
 //! nothing then. It starts and stops no coordinator: that is for the hooks, and for whoever watches.
 
