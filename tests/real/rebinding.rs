@@ -81,7 +81,7 @@ async fn retries(gateway: &Gateway, kind: &str) -> f64 {
 async fn a_read_moves_when_its_cluster_is_gone_before_its_first_page() {
     let gated = Gated::start().await;
     let mut gateway = Gateway::start(&gated.clusters()).await;
-    for (count, client) in Client::ALL.into_iter().enumerate() {
+    for (count, client) in Client::PATIENT.into_iter().enumerate() {
         let mark = mark(&format!("moves-{}", client.name()));
         let trap = gated.lay(&mark, Moment::Posted);
         assert_eq!(client.rows(gateway.client(), &read(&mark)).await, seen(&mark), "{client:?}");
@@ -98,7 +98,7 @@ async fn a_read_moves_when_its_cluster_is_gone_before_its_first_page() {
 async fn a_query_that_may_have_begun_waits_for_its_cluster() {
     let gated = Gated::start().await;
     let mut gateway = Gateway::start(&gated.clusters()).await;
-    for client in Client::ALL {
+    for client in Client::PATIENT {
         let mark = mark(&format!("begun-{}", client.name()));
         let trap = gated.lay(&mark, Moment::Begun);
         let text = read(&mark);
@@ -120,7 +120,7 @@ async fn what_writes_waits_for_its_cluster() {
         coordinator::run(&address, &format!("CREATE TABLE {table} (mark varchar)")).await;
     }
     let mut marks = Vec::new();
-    for client in Client::ALL {
+    for client in Client::PATIENT {
         let mark = mark(&format!("written-{}", client.name()));
         let trap = gated.lay(&mark, Moment::Posted);
         let insert = format!("INSERT INTO {table} VALUES '{mark}'");
@@ -171,7 +171,7 @@ async fn pages_go_through_another_gateway_than_the_submit() {
     }
     let [one, two] = &mut gateways;
     let split = Split::start(one.client(), two.client()).await;
-    for client in Client::ALL {
+    for client in Client::PATIENT {
         let mark = mark(&format!("elsewhere-{}", client.name()));
         assert_eq!(client.rows(split.address(), &read(&mark)).await, seen(&mark), "{client:?}");
         assert_eq!(runs(&mark).await, 1, "{client:?}");
