@@ -174,6 +174,25 @@ async fn queries_outlive_a_worker_without_the_database() {
     running.end("MariaDB stopped", &front).await;
 }
 
+/// An answer to a POST that a kill cuts off fails some clients, so all queries run before the first one.
+#[tokio::test(flavor = "multi_thread")]
+async fn queries_outlive_kills_and_upgrades_in_turn() {
+    make_table().await;
+    let addresses = [blue(), green()];
+    let gateway = Gateway::start_supervised(&both(&addresses)).await;
+    let front = Front::start(gateway.client().to_owned()).await;
+    let running = Running::start(front.address(), 20).await;
+    for fall in 0..10 {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        if fall % 2 == 0 {
+            signal("KILL", gateway.worker());
+        } else {
+            tokio::task::block_in_place(|| gateway.upgrade());
+        }
+    }
+    running.end("five kills and five upgrades in turn", &front).await;
+}
+
 /// A statement without rows that costs a coordinator 17 ms of CPU; `SELECT 1` costs it 59 ms, and 50 of
 /// these a second are more than two processors can do.
 const CHEAP: &str = "RESET SESSION query_max_run_time";

@@ -1,8 +1,4 @@
-//! What real clients of real Trino do not notice: Warren's own crashes and upgrades; and what must
-//! stay at one coordinator though it names no query.
-
-use std::process::Command;
-use std::time::Duration;
+//! What must stay at one coordinator though it names no query, with real clients of real Trino.
 
 use futures::future::join_all;
 
@@ -22,45 +18,6 @@ async fn gateway() -> Gateway {
         coordinator::run(&address, SLOW).await;
     }
     Gateway::start_supervised(&[("blue", &blue()), ("green", &green())]).await
-}
-
-#[expect(clippy::print_stdout, reason = "the figure is part of the report")]
-#[tokio::test(flavor = "multi_thread")]
-async fn clients_live_through_kills_and_upgrades() {
-    let gateway = gateway().await;
-    let address = gateway.client().to_owned();
-    let statement = "SELECT * FROM blackhole.default.ten";
-    let rows = |client: Client| {
-        let address = address.clone();
-        tokio::spawn(async move {
-            // A JVM takes seconds to start on a busy machine; by then some of these have ended.
-            let mut counts = Vec::new();
-            for _ in 0..3 {
-                counts.push(client.rows(&address, statement).await.lines().count());
-            }
-            counts
-        })
-    };
-    let running: Vec<_> = Client::PATIENT.into_iter().map(rows).collect();
-    let mut falls = 0;
-    while !running.iter().all(tokio::task::JoinHandle::is_finished) {
-        tokio::time::sleep(Duration::from_secs(2)).await;
-        if falls % 2 == 0 {
-            let worker = gateway.worker().to_string();
-            let killed = Command::new("kill").args(["-KILL", &worker]).status();
-            assert!(killed.expect("kill runs").success());
-        } else {
-            gateway.upgrade();
-        }
-        falls += 1;
-    }
-    let counts = join_all(running).await;
-    for (client, counts) in Client::PATIENT.into_iter().zip(counts) {
-        assert_eq!(counts.expect("it ran"), [100, 100, 100], "{client:?}");
-    }
-    let queries = 3 * Client::PATIENT.len();
-    println!("{queries} queries of 10 s lived through {falls} kills and upgrades");
-    assert!(falls >= 8, "{falls}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
