@@ -21,7 +21,7 @@ mod table;
 mod tests;
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -82,6 +82,16 @@ struct Shell<'a> {
     out: &'a mut dyn Write,
     err: &'a mut dyn Write,
     environment: &'a dyn Fn(&str) -> Option<String>,
+}
+
+impl Shell<'_> {
+    /// Begins the screen anew, for what is shown again and again, if it is one.
+    fn begin_screen(&mut self) -> io::Result<()> {
+        if io::stdout().is_terminal() {
+            write!(self.out, "\u{1b}[H\u{1b}[2J")?;
+        }
+        Ok(())
+    }
 }
 
 /// Why a verb did not do what it was asked.

@@ -218,7 +218,7 @@ impl Cluster {
 
     /// Whether it could take over now.
     pub fn stands_by(&self) -> bool {
-        self.intent() == Intent::Standby && self.verdict.load().health() == Health::Ready
+        self.intent() == Intent::Standby && self.is_ready()
     }
 
     /// Where it was found; empty until its name was resolved.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use super::Shared;
-use super::problem::Problem;
+use super::problem::{Problem, status_of};
 use crate::cluster::Cluster;
 use crate::cluster::registry::Fleet;
 use crate::control::intents;
@@ -186,9 +186,5 @@ pub(super) fn declared<'a>(fleet: &'a Fleet, name: &str) -> Option<&'a Arc<Clust
 
 /// How it is said that the store did not take an intent.
 pub(super) fn unchanged(error: &StoreError) -> (StatusCode, String) {
-    let status = match error {
-        StoreError::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
-        StoreError::Unusable { .. } => StatusCode::INTERNAL_SERVER_ERROR,
-    };
-    (status, format!("the intent is unchanged: failed to {error}"))
+    (status_of(error), format!("the intent is unchanged: failed to {error}"))
 }

@@ -5,6 +5,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
+use crate::store::StoreError;
+
 /// A status and a text for people.
 #[derive(Debug)]
 pub struct Problem {
@@ -16,6 +18,14 @@ impl Problem {
     /// Says `text` with `status`.
     pub fn new(status: StatusCode, text: impl Into<String>) -> Self {
         Self { status, text: text.into() }
+    }
+}
+
+/// The status that says that the store did not do something.
+pub(super) fn status_of(error: &StoreError) -> StatusCode {
+    match error {
+        StoreError::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        StoreError::Unusable { .. } => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 

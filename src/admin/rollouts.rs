@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tracing::info;
 
 use super::Shared;
-use super::problem::Problem;
+use super::problem::{Problem, status_of};
 use crate::cluster::registry::Fleet;
 use crate::ids::{ClusterName, GroupName};
 use crate::rollout::{Asked, Canary, OnTimeout, Rollout, Step};
@@ -107,11 +107,7 @@ fn bad(text: impl Into<String>) -> Problem {
 }
 
 fn away(error: &StoreError) -> Problem {
-    let status = match error {
-        StoreError::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
-        StoreError::Unusable { .. } => StatusCode::INTERNAL_SERVER_ERROR,
-    };
-    Problem::new(status, format!("failed to {}", chain(error)))
+    Problem::new(status_of(error), format!("failed to {}", chain(error)))
 }
 
 pub(super) async fn start(

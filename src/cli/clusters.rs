@@ -166,7 +166,9 @@ impl List {
                 writeln!(shell.out, "{answer:#}")?;
             } else {
                 let rows: Vec<Row> = read(answer)?;
-                super::rollout::clear(shell, self.watch)?;
+                if self.watch {
+                    shell.begin_screen()?;
+                }
                 write!(shell.out, "{}", render(rows))?;
             }
             if !self.watch {

@@ -1,8 +1,7 @@
 //! `warren rollout`: one cluster takes over from another, in steps, while queries run.
 
-use std::io::IsTerminal as _;
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
@@ -17,6 +16,7 @@ use super::table::{Table, plain};
 use super::{Failure, Shell};
 use crate::ids::{ClusterName, GroupName};
 use crate::rollout::OnTimeout;
+use crate::time;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -225,8 +225,10 @@ impl Status {
             if self.operators.json {
                 writeln!(shell.out, "{answer:#}")?;
             } else {
-                let text = in_words(&row, &lefts(&client, &row), now_ms());
-                clear(shell, self.watch)?;
+                let text = in_words(&row, &lefts(&client, &row), time::unix_ms());
+                if self.watch {
+                    shell.begin_screen()?;
+                }
                 write!(shell.out, "{text}")?;
             }
             if !self.watch || row.outcome.is_some() {
@@ -248,14 +250,6 @@ impl Status {
     }
 }
 
-/// Begins a screen anew where one is watched on a terminal.
-pub(super) fn clear(shell: &mut Shell<'_>, watch: bool) -> std::io::Result<()> {
-    if watch && std::io::stdout().is_terminal() {
-        write!(shell.out, "\u{1b}[H\u{1b}[2J")?;
-    }
-    Ok(())
-}
-
 /// What is left at the clusters that end, while they do.
 fn lefts(client: &Client, row: &Row) -> Vec<(String, Left)> {
     if row.phase != "draining" {
@@ -266,12 +260,6 @@ fn lefts(client: &Client, row: &Row) -> Vec<(String, Left)> {
         Some((name.clone(), read(answer).ok()?))
     };
     row.from.iter().filter_map(left).collect()
-}
-
-fn now_ms() -> u64 {
-    #[expect(clippy::disallowed_methods, reason = "the age of what the API dates")]
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn seconds(ms: u64) -> String {

@@ -15,7 +15,6 @@ use super::intents;
 use crate::cluster::Cluster;
 use crate::cluster::registry::Group;
 use crate::gateway::Gateway;
-use crate::health::verdict::Health;
 use crate::ids::GroupName;
 use crate::store::{Intent, IntentChange, StoreError};
 use crate::time::{self, Instant};
@@ -86,7 +85,7 @@ async fn promote(
     warn!(group = %group.name(), cluster = %standby.name(), reason, "a standby is made the active cluster");
     intents::set(gateway, change(standby, Intent::Active, &reason)).await?;
     for cluster in fallen {
-        if cluster.verdict().health() != Health::Ready {
+        if !cluster.is_ready() {
             let reason = format!("failover: {} took over", standby.name());
             intents::set(gateway, change(cluster, Intent::Standby, &reason)).await?;
         }

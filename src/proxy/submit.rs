@@ -285,7 +285,11 @@ impl Submit<'_> {
         cluster.reached(time::now());
         pinned::learn(self.gateway(), &cluster, &answer.header);
         let placed = self.placing.accepted(reservation, answer)?;
-        facts.group = Some(cluster.settings().group.to_string());
+        // A request may name a cluster of another group than the rules' one.
+        let group = &cluster.settings().group;
+        if facts.group.as_deref() != Some(group.as_str()) {
+            facts.group = Some(group.to_string());
+        }
         facts.cluster = Some(cluster);
         facts.query_id = placed.query.map(|query| query.id().clone());
         Ok(Outcome::Answered(Box::new(placed.header), placed.body))

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
+use super::gateway::signal;
 use super::surroundings::file;
 
 /// The coordinator; killed with the value.
@@ -39,9 +40,7 @@ impl Coordinator {
 
     /// Sends it a signal, such as `STOP`.
     pub(crate) fn signal(&self, name: &str) {
-        let process = self.process.id().to_string();
-        let sent = Command::new("kill").args([&format!("-{name}"), &process]).status();
-        assert!(sent.expect("kill runs").success(), "SIG{name} to {process}");
+        signal(name, self.process.id());
     }
 }
 
