@@ -62,6 +62,7 @@ class Surroundings:
         log = self.log
         home = java.find()
         mariadb.install(log)
+        machine.need_packages({"chromium": "chromium"}, log)
         coordinators = [
             trino.Coordinator(name, machine.free_port(), self.folder / name)
             for name in ("blue", "green")
@@ -74,6 +75,8 @@ class Surroundings:
             "WARREN_TEST_TRINO_GREEN": coordinators[1].url,
             "WARREN_TEST_TRINO_TOOLS": CHECKOUT / "deploy" / "local" / "coordinator.py",
             "WARREN_TEST_AIRFLOW": toolbox.airflow(log),
+            "WARREN_TEST_MOTO": toolbox.moto(log),
+            "WARREN_TEST_CHROMIUM": machine.find_program("chromium"),
             "WARREN_TEST_FOLDER": self.folder,
             "WARREN_TEST_HAPROXY": toolbox.haproxy(log),
             **toolbox.clients(home, log),

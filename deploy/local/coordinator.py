@@ -26,11 +26,23 @@ def arguments():
     parser.add_argument("--plugin", action="append", default=[], help="a further plugin")
     parser.add_argument("--property", action="append", default=[], metavar="KEY=VALUE",
                         help="a further line of config.properties")
+    parser.add_argument("--file-property", action="append", default=[], nargs=2,
+                        metavar=("FILE", "KEY=VALUE"),
+                        help="a line of a further file, such as password-authenticator.properties")
     parser.add_argument("--resource-groups", default="", metavar="FILE",
                         help="resource groups, as JSON for Trino's file manager")
     parser.add_argument("--die-with-parent", action="store_true",
                         help="killed by the kernel when the thread that started it ends")
     return parser.parse_args()
+
+
+def by_file(pairs):
+    """The lines of each further file."""
+    files = {}
+    for name, line in pairs:
+        key, value = line.split("=", 1)
+        files.setdefault(name, {})[key] = value
+    return files
 
 
 def main():
@@ -45,6 +57,7 @@ def main():
         plugins=(*trino.ALWAYS, *chosen.plugin),
         properties=dict(line.split("=", 1) for line in chosen.property),
         resource_groups=chosen.resource_groups,
+        files=by_file(chosen.file_property),
     )
     argv = [str(word) for word in trino.prepare(coordinator)]
     if chosen.die_with_parent:

@@ -1,4 +1,4 @@
-"""Tools that are not Debian packages: cargo-deny, Trino's clients, Airflow, each in the cache."""
+"""Tools that are not Debian packages, each in the cache: cargo-deny, Trino's clients, Airflow, moto."""
 
 import os
 import platform
@@ -15,6 +15,8 @@ from machine import (
 CARGO_DENY = "0.20.2"
 # Every version is pinned: a test that fails today must have passed with the same clients before.
 PYTHON_CLIENT = ("trino[sqlalchemy]==0.340.0", "SQLAlchemy==2.0.44", "requests==2.32.5", "zstandard==0.25.0")
+# An object storage that speaks S3, for spooled results.
+MOTO = ("moto[s3]==5.2.5", "Flask==3.1.3", "flask-cors==6.0.5", "Werkzeug==3.1.9")
 
 CLIENTS = CHECKOUT / "tests" / "real" / "clients"
 
@@ -42,18 +44,28 @@ def haproxy(log):
 
 def python_client(log):
     """A Python that has the Trino client and SQLAlchemy."""
-    folder = cache() / "python-client"
-    python = folder / "bin" / "python"
-    wanted = "\n".join((sys.version, *PYTHON_CLIENT))
-    with locked("python-client"):
+    return programs_of("python-client", "the Python Trino client", PYTHON_CLIENT, log) / "python"
+
+
+def moto(log):
+    """The server of an object storage."""
+    return programs_of("moto", "moto, an object storage,", MOTO, log) / "moto_server"
+
+
+def programs_of(name, title, packages, log):
+    """The folder of programs of a Python of its own with these packages."""
+    folder = cache() / name
+    programs = folder / "bin"
+    wanted = "\n".join((sys.version, *packages))
+    with locked(name):
         mark = folder / "installed"
         if not mark.exists() or mark.read_text() != wanted:
-            progress("installing the Python Trino client into the cache")
+            progress(f"installing {title} into the cache")
             shutil.rmtree(folder, ignore_errors=True)
             logged([sys.executable, "-m", "venv", folder], log)
-            logged([python, "-m", "pip", "install", "--quiet", *PYTHON_CLIENT], log)
+            logged([programs / "python", "-m", "pip", "install", "--quiet", *packages], log)
             mark.write_text(wanted)
-    return python
+    return programs
 
 
 def go_client(log):

@@ -67,6 +67,8 @@ class Coordinator:
     plugins: tuple = ALWAYS
     properties: dict = field(default_factory=dict)
     resource_groups: str = ""
+    # Further files of `etc`: {"spooling-manager.properties": {key: value}}.
+    files: dict = field(default_factory=dict)
 
     @property
     def url(self):
@@ -132,6 +134,8 @@ def prepare(coordinator):
             "resource-groups.configuration-manager": "file",
             "resource-groups.config-file": Path(coordinator.resource_groups).absolute(),
         })
+    for name, settings in coordinator.files.items():
+        write_properties(etc / name, settings)
     return command(trino, etc)
 
 

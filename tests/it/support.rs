@@ -1,6 +1,7 @@
 //! What the journeys share: Warren as a process, clients, load, and a database server of our own.
 
 pub(crate) mod authority;
+mod believers;
 pub(crate) mod clients;
 pub(crate) mod gateway;
 pub(crate) mod mariadb;

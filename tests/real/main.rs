@@ -3,6 +3,7 @@
 
 mod doctor;
 mod falls;
+mod handshake;
 mod life;
 mod matrix;
 mod outlive;
@@ -11,5 +12,7 @@ mod queries;
 mod rebinding;
 mod replace;
 mod roll;
+mod secure;
+mod spooling;
 mod support;
 mod survive;

@@ -1,6 +1,9 @@
 //! What the tests against real parts share: the surroundings that `make test` has made, Warren as a
 //! child process, the clients, and a look at the bytes on both of its legs.
 
+#[expect(clippy::unwrap_used, reason = "the other tests' part: in a test a panic is the report")]
+#[path = "../it/support/authority.rs"]
+pub(crate) mod authority;
 pub(crate) mod clients;
 pub(crate) mod coordinator;
 pub(crate) mod front;
@@ -13,6 +16,7 @@ pub(crate) mod own;
 pub(crate) mod raw;
 pub(crate) mod recorder;
 pub(crate) mod size;
+pub(crate) mod storage;
 pub(crate) mod surroundings;
 pub(crate) mod wire;
 

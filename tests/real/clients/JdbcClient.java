@@ -7,6 +7,7 @@ import java.sql.PreparedStatement;
 import java.sql.ResultSet;
 import java.sql.SQLException;
 import java.sql.Statement;
+import java.util.Map;
 import java.util.Properties;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
@@ -16,6 +17,8 @@ import java.util.zip.CRC32;
  * Does one thing with trino-jdbc and prints what it saw, one fact a line.
  *
  * <p>Usage: JdbcClient HOST:PORT SOURCE ACT SQL [PARAMETER …]
+ *
+ * <p>CLIENT_AUTHORITY names a PEM file and means TLS; CLIENT_PASSWORD and CLIENT_ENCODING as said.
  */
 public class JdbcClient {
     public static void main(String[] arguments) throws Exception {
@@ -36,6 +39,17 @@ public class JdbcClient {
         Properties properties = new Properties();
         properties.setProperty("user", "real-test");
         properties.setProperty("source", source);
+        Map<String, String> told = System.getenv();
+        if (told.containsKey("CLIENT_AUTHORITY")) {
+            properties.setProperty("SSL", "true");
+            properties.setProperty("SSLTrustStorePath", told.get("CLIENT_AUTHORITY"));
+        }
+        if (told.containsKey("CLIENT_PASSWORD")) {
+            properties.setProperty("password", told.get("CLIENT_PASSWORD"));
+        }
+        if (told.containsKey("CLIENT_ENCODING")) {
+            properties.setProperty("encoding", told.get("CLIENT_ENCODING"));
+        }
         return DriverManager.getConnection("jdbc:trino://" + address, properties);
     }
 

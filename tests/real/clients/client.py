@@ -1,9 +1,12 @@
 """Does one thing with the Python Trino client and prints what it saw, one fact a line.
 
 Usage: client.py dbapi|sqlalchemy HOST:PORT SOURCE ACT SQL [PARAMETER …]
+
+CLIENT_AUTHORITY names a PEM file and means TLS; CLIENT_PASSWORD and CLIENT_ENCODING as said.
 """
 
 import concurrent.futures
+import os
 import sys
 import time
 import zlib
@@ -12,15 +15,27 @@ import sqlalchemy
 import trino
 
 
+def options(source):
+    """What a connection is told beside its address."""
+    told = {"source": source}
+    if authority := os.environ.get("CLIENT_AUTHORITY"):
+        told |= {"http_scheme": "https", "verify": authority}
+    if password := os.environ.get("CLIENT_PASSWORD"):
+        told["auth"] = trino.auth.BasicAuthentication("real-test", password)
+    if encoding := os.environ.get("CLIENT_ENCODING"):
+        told["encoding"] = encoding
+    return told
+
+
 def dbapi(address, source):
     """A connection of the DBAPI."""
     host, port = address.rsplit(":", 1)
-    return trino.dbapi.connect(host=host, port=int(port), user="real-test", source=source)
+    return trino.dbapi.connect(host=host, port=int(port), user="real-test", **options(source))
 
 
 def sqlalchemy_connection(address, source):
     """A connection of SQLAlchemy."""
-    engine = sqlalchemy.create_engine(f"trino://real-test@{address}", connect_args={"source": source})
+    engine = sqlalchemy.create_engine(f"trino://real-test@{address}", connect_args=options(source))
     return engine.connect()
 
 

@@ -57,6 +57,68 @@ impl Outcome {
     }
 }
 
+/// The way to a server, and what a client says there.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Way<'a> {
+    /// `host:port`.
+    pub(crate) address: &'a str,
+    /// The file of the authority that a server with TLS is believed by; without it, no TLS.
+    pub(crate) authority: Option<&'a Path>,
+    /// The password of the user.
+    pub(crate) password: Option<&'a str>,
+    /// In which encoding a result may be spooled, such as `json+zstd`; without it, the client's own.
+    pub(crate) encoding: Option<&'a str>,
+    /// The source; without it, one that tells the act.
+    pub(crate) source: Option<&'a str>,
+}
+
+impl<'a> From<&'a str> for Way<'a> {
+    fn from(address: &'a str) -> Self {
+        Self { address, ..Self::default() }
+    }
+}
+
+impl<'a> From<&'a String> for Way<'a> {
+    fn from(address: &'a String) -> Self {
+        Self::from(address.as_str())
+    }
+}
+
+impl Way<'_> {
+    fn url(&self) -> String {
+        let scheme = if self.authority.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
+    }
+
+    /// Adds it to the CLI's command line.
+    fn tell_cli(&self, java: &mut Command) {
+        if let Some(authority) = self.authority {
+            java.arg("--truststore-path").arg(authority);
+        }
+        if let Some(password) = self.password {
+            java.arg("--password").env("TRINO_PASSWORD", password);
+        }
+        if let Some(encoding) = self.encoding {
+            java.args(["--encoding", encoding]);
+        }
+    }
+
+    /// Puts it where the programs of the other clients look.
+    fn tell_program(&self, command: &mut Command) {
+        // The library below the Python client prefers these to what it is told.
+        command.env_remove("REQUESTS_CA_BUNDLE").env_remove("CURL_CA_BUNDLE");
+        if let Some(authority) = self.authority {
+            command.env("CLIENT_AUTHORITY", authority);
+        }
+        if let Some(password) = self.password {
+            command.env("CLIENT_PASSWORD", password);
+        }
+        if let Some(encoding) = self.encoding {
+            command.env("CLIENT_ENCODING", encoding);
+        }
+    }
+}
+
 impl Client {
     /// All of them.
     pub(crate) const ALL: [Self; 6] =
@@ -80,8 +142,8 @@ impl Client {
 
     /// Runs statements (separated by `;`) in one session: the rows that they give, tab-separated,
     /// or `error …` with Trino's own text.
-    pub(crate) async fn rows(self, address: &str, statements: &str) -> String {
-        let output = run(self.command(address, "real-rows", "rows", statements)).await;
+    pub(crate) async fn rows(self, way: impl Into<Way<'_>>, statements: &str) -> String {
+        let output = run(self.command(way.into(), "real-rows", "rows", statements)).await;
         let text = String::from_utf8_lossy(&output.stdout).trim_end().to_owned();
         if self != Self::Cli {
             assert!(output.status.success(), "{self:?}: {}", explain(&output));
@@ -95,12 +157,18 @@ impl Client {
     }
 
     /// Runs a prepared statement with one number for its `?`.
-    pub(crate) async fn prepared(self, address: &str, statement: &str, parameter: u32) -> String {
+    pub(crate) async fn prepared(
+        self,
+        way: impl Into<Way<'_>>,
+        statement: &str,
+        parameter: u32,
+    ) -> String {
+        let way = way.into();
         if self == Self::Cli {
             let both = format!("PREPARE asked FROM {statement}; EXECUTE asked USING {parameter}");
-            return self.rows(address, &both).await;
+            return self.rows(way, &both).await;
         }
-        let mut command = self.command(address, "real-prepared", "prepared", statement);
+        let mut command = self.command(way, "real-prepared", "prepared", statement);
         command.arg(parameter.to_string());
         let output = run(command).await;
         assert!(output.status.success(), "{self:?}: {}", explain(&output));
@@ -109,8 +177,8 @@ impl Client {
 
     /// Fetches all rows and returns how many they are and the sum of their CRC-32s: the same in
     /// whatever order they come.
-    pub(crate) async fn checksum(self, address: &str, statement: &str) -> (u64, u64) {
-        let command = self.command(address, "real-checksum", "checksum", statement);
+    pub(crate) async fn checksum(self, way: impl Into<Way<'_>>, statement: &str) -> (u64, u64) {
+        let command = self.command(way.into(), "real-checksum", "checksum", statement);
         if self == Self::Cli {
             return within_limit(sum_lines(command)).await;
         }
@@ -125,7 +193,7 @@ impl Client {
     /// Runs transactions of several statements; only the DBAPI does.
     pub(crate) async fn transactions(self, address: &str, count: u32) -> String {
         let output =
-            run(self.command(address, "real-tx", "transactions", &count.to_string())).await;
+            run(self.command(address.into(), "real-tx", "transactions", &count.to_string())).await;
         assert!(output.status.success(), "{self:?}: {}", explain(&output));
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
@@ -139,7 +207,8 @@ impl Client {
         statement: &str,
         running: impl Future<Output = ()>,
     ) {
-        let command = self.command(address, source, "cancel", statement);
+        let way = Way { source: Some(source), ..address.into() };
+        let command = self.command(way, "real-cancel", "cancel", statement);
         if self == Self::Cli {
             return within_limit(interrupt(command, running)).await;
         }
@@ -150,7 +219,7 @@ impl Client {
 
     /// Runs one query of the CLI; how it ended.
     pub(crate) async fn outcome(self, address: &str, source: &str, statement: &str) -> Outcome {
-        let output = run(self.command(address, source, "rows", statement)).await;
+        let output = run(self.command(address.into(), source, "rows", statement)).await;
         if output.status.success() {
             let lines = output.stdout.iter().filter(|byte| **byte == b'\n').count();
             return Outcome::Rows(u64::try_from(lines).expect("fits"));
@@ -166,7 +235,7 @@ impl Client {
         count: u32,
         statement: &str,
     ) -> Vec<Outcome> {
-        let mut command = self.command(address, source, "many", statement);
+        let mut command = self.command(address.into(), source, "many", statement);
         command.arg(count.to_string());
         self.outcomes(command, Duration::ZERO).await
     }
@@ -180,7 +249,7 @@ impl Client {
         (rate, seconds): (u32, u32),
         statement: &str,
     ) -> Vec<Outcome> {
-        let mut command = self.command(address, source, "pace", statement);
+        let mut command = self.command(address.into(), source, "pace", statement);
         command.args([rate, seconds].map(|number| number.to_string()));
         self.outcomes(command, Duration::from_secs(seconds.into())).await
     }
@@ -195,16 +264,23 @@ impl Client {
         String::from_utf8_lossy(&output.stdout).lines().map(Outcome::read).collect()
     }
 
+    /// All that it says about a statement that a server refuses, its own stack trace included.
+    pub(crate) async fn refusal(self, way: Way<'_>, statement: &str) -> String {
+        explain(&run(self.command(way, "real-refusal", "rows", statement)).await)
+    }
+
     /// The command line that does an act.
-    fn command(self, address: &str, source: &str, act: &str, statement: &str) -> Command {
+    fn command(self, way: Way<'_>, source: &str, act: &str, statement: &str) -> Command {
+        let source = way.source.unwrap_or(source);
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real/clients");
         let mut command = match self {
             Self::Cli => {
                 let mut java = Command::new(file("WARREN_TEST_JAVA"));
                 java.arg("--enable-native-access=ALL-UNNAMED").arg("-jar");
-                java.arg(file("WARREN_TEST_CLI_JAR")).arg(format!("http://{address}"));
+                java.arg(file("WARREN_TEST_CLI_JAR")).arg(way.url());
                 java.args(["--user", USER, "--source", source, "--output-format", "TSV"]);
                 java.args(["--execute", statement]);
+                way.tell_cli(&mut java);
                 return java;
             }
             Self::Jdbc => {
@@ -226,7 +302,8 @@ impl Client {
                 node
             }
         };
-        command.args([address, source, act, statement]);
+        command.args([way.address, source, act, statement]);
+        way.tell_program(&mut command);
         command
     }
 }

@@ -18,7 +18,35 @@ const SQLITE: &str = "sqlite:warren.db";
 
 /// The coordinators that all tests share started long ago; those of a test that boots them settle.
 const AT_ONCE: &str = "[health]\nsettle = \"0s\"\n";
-const SETTLING: &str = "";
+
+/// What stands in the settings beside ports, store and addresses of clusters.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Extra {
+    /// What the probes log in with.
+    pub(crate) password: Option<String>,
+    /// The body of the rules; without it all queries go to the only group.
+    pub(crate) rules: Option<String>,
+    /// Further sections.
+    pub(crate) sections: String,
+    /// Whether its coordinators boot, and are to settle.
+    pub(crate) booting: bool,
+}
+
+/// The settings for coordinators that boot.
+fn booting() -> Extra {
+    Extra { booting: true, ..Extra::default() }
+}
+
+impl Extra {
+    /// The sections, with that of health.
+    fn all_sections(&self) -> String {
+        match self.sections.replacen("[health]\n", AT_ONCE, 1) {
+            _ if self.booting => self.sections.clone(),
+            replaced if replaced == self.sections => format!("{AT_ONCE}\n{}", self.sections),
+            replaced => replaced,
+        }
+    }
+}
 
 /// A running Warren.
 #[derive(Debug)]
@@ -33,26 +61,26 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// Starts Warren under its supervisor in front of clusters, and waits until all are ready.
     pub(crate) async fn start_supervised(clusters: &[(&str, &str)]) -> Self {
-        let mut gateway = Self::start_as("supervise", (SQLITE, AT_ONCE), clusters);
+        let mut gateway = Self::start_as("supervise", SQLITE, clusters, &Extra::default());
         gateway.wait_until_ready().await;
         gateway
     }
 
     /// The same with this store.
     pub(crate) async fn start_supervised_with(store: &str, clusters: &[(&str, &str)]) -> Self {
-        let mut gateway = Self::start_as("supervise", (store, AT_ONCE), clusters);
+        let mut gateway = Self::start_as("supervise", store, clusters, &Extra::default());
         gateway.wait_until_ready().await;
         gateway
     }
 
     /// With the settings for coordinators that boot; waits for nothing.
     pub(crate) fn start_for_booting(clusters: &[(&str, &str)]) -> Self {
-        Self::start_as("serve", (SQLITE, SETTLING), clusters)
+        Self::start_as("serve", SQLITE, clusters, &booting())
     }
 
     /// The same under its supervisor.
     pub(crate) fn start_supervised_for_booting(clusters: &[(&str, &str)]) -> Self {
-        Self::start_as("supervise", (SQLITE, SETTLING), clusters)
+        Self::start_as("supervise", SQLITE, clusters, &booting())
     }
 
     /// Waits until a cluster has this value in a field.
@@ -142,11 +170,8 @@ impl Gateway {
 
     /// The same with further sections of settings.
     pub(crate) async fn start_with(sections: &str, clusters: &[(&str, &str)]) -> Self {
-        let sections = match sections.replacen("[health]\n", AT_ONCE, 1) {
-            replaced if replaced == sections => AT_ONCE.to_owned() + sections,
-            replaced => replaced,
-        };
-        let mut gateway = Self::start_as("serve", (SQLITE, &sections), clusters);
+        let extra = Extra { sections: sections.to_owned(), ..Extra::default() };
+        let mut gateway = Self::start_as("serve", SQLITE, clusters, &extra);
         gateway.wait_until_ready().await;
         gateway
     }
@@ -158,21 +183,27 @@ impl Gateway {
 
     /// Starts Warren with this store and waits for nothing.
     pub(crate) fn start_with_store(store: &str, clusters: &[(&str, &str)]) -> Self {
-        Self::start_as("serve", (store, AT_ONCE), clusters)
+        Self::start_as("serve", store, clusters, &Extra::default())
     }
 
-    fn start_as(
-        verb: &'static str,
-        (store, sections): (&str, &str),
-        clusters: &[(&str, &str)],
-    ) -> Self {
+    /// Starts Warren with these settings and waits until all clusters are ready.
+    pub(crate) async fn start_with_extra(clusters: &[(&str, &str)], extra: &Extra) -> Self {
+        let mut gateway = Self::start_as("serve", SQLITE, clusters, extra);
+        gateway.wait_until_ready().await;
+        gateway
+    }
+
+    fn start_as(verb: &'static str, store: &str, clusters: &[(&str, &str)], extra: &Extra) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let (client, admin) = (free_address().to_string(), free_address().to_string());
         let file = folder.path().join("warren.toml");
-        let text = settings(&client, &admin, store, clusters) + "\n" + sections;
+        let text = settings((&client, &admin), store, clusters, extra);
         std::fs::write(&file, text).expect("a writable folder");
-        let rules = "function route(request)\n  return \"bi\"\nend\n";
+        let body = extra.rules.as_deref().unwrap_or("return \"bi\"");
+        let rules = format!("function route(request)\n  {body}\nend\n");
         std::fs::write(folder.path().join("route.lua"), rules).expect("a writable folder");
+        let password = extra.password.as_deref().unwrap_or_default();
+        std::fs::write(folder.path().join("password"), password).expect("a writable folder");
         let process = spawn(&folder, verb);
         Self { folder, client, admin, process, verb }
     }
@@ -308,7 +339,12 @@ async fn health_of_clusters(admin: &str) -> Vec<String> {
     clusters.iter().map(|cluster| cluster["health"].as_str().unwrap_or_default().into()).collect()
 }
 
-fn settings(client: &str, admin: &str, store: &str, clusters: &[(&str, &str)]) -> String {
+fn settings(
+    (client, admin): (&str, &str),
+    store: &str,
+    clusters: &[(&str, &str)],
+    extra: &Extra,
+) -> String {
     let head = format!(
         "[listen]\nclient = \"{client}\"\nadmin = \"{admin}\"\n\n\
          [store]\nurl = \"{store}\"\n\n\
@@ -316,10 +352,17 @@ fn settings(client: &str, admin: &str, store: &str, clusters: &[(&str, &str)]) -
          [rules]\nfile = \"route.lua\"\ndefault_group = \"bi\"\n\n\
          [[groups]]\nname = \"bi\"\n"
     );
-    let clusters = clusters.iter().map(|(name, address)| {
-        format!("\n[[clusters]]\nname = \"{name}\"\ngroup = \"bi\"\nurl = \"http://{address}\"\n")
-    });
-    head + &clusters.collect::<String>()
+    let probe = match extra.password {
+        Some(_) => "probe = { password = { file = \"password\" } }\n",
+        None => "",
+    };
+    let clusters = clusters.iter().map(|(name, address)| cluster(name, "bi", address) + probe);
+    head + &clusters.collect::<String>() + "\n" + &extra.all_sections()
+}
+
+/// The section of a cluster.
+pub(crate) fn cluster(name: &str, group: &str, address: &str) -> String {
+    format!("\n[[clusters]]\nname = \"{name}\"\ngroup = \"{group}\"\nurl = \"http://{address}\"\n")
 }
 
 /// An address that is free now; the kernel does not soon give the same port again.

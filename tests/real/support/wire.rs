@@ -135,6 +135,24 @@ fn find(bytes: &[u8], pattern: &[u8]) -> Option<usize> {
     bytes.windows(pattern.len()).position(|window| window == pattern)
 }
 
+/// A request as it goes over the wire.
+pub(crate) fn request(
+    address: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> String {
+    let lines: String =
+        headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let length = if body.is_empty() && method != "POST" && method != "PUT" {
+        String::new()
+    } else {
+        format!("Content-Length: {}\r\n", body.len())
+    };
+    format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\n{lines}{length}\r\n{body}")
+}
+
 /// Sends one request on a connection of its own and returns the answer.
 pub(crate) async fn ask(
     address: &str,
@@ -144,15 +162,7 @@ pub(crate) async fn ask(
     body: &str,
 ) -> std::io::Result<Message> {
     let mut connection = TcpStream::connect(address).await?;
-    let lines: String =
-        headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-    let length = if body.is_empty() && method != "POST" && method != "PUT" {
-        String::new()
-    } else {
-        format!("Content-Length: {}\r\n", body.len())
-    };
-    let request =
-        format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\n{lines}{length}\r\n{body}");
+    let request = request(address, method, path, headers, body);
     connection.write_all(request.as_bytes()).await?;
     let mut bytes = Vec::new();
     loop {

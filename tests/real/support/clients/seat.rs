@@ -53,7 +53,7 @@ impl Seat {
         running: impl Future<Output = ()>,
     ) -> Outcome {
         let told = if self.client == Client::Cli {
-            let command = self.client.command(address, &self.source, "cancel", sql);
+            let command = self.client.command(address.into(), &self.source, "cancel", sql);
             let act = tokio::time::timeout(limit, interrupt(command, running)).await;
             act.map(|()| Outcome::Cancelled)
         } else {
@@ -90,7 +90,7 @@ impl Seat {
 
 impl Program {
     fn start(client: Client, source: &str) -> Self {
-        let mut command = client.command("127.0.0.1:1", source, "each", "-");
+        let mut command = client.command("127.0.0.1:1".into(), source, "each", "-");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
         let mut process = command.spawn().expect("the client starts");
         let input = process.stdin.take().expect("it is piped");
@@ -101,7 +101,7 @@ impl Program {
 
 /// Runs one query with the CLI.
 async fn cli_rows(address: &str, source: &str, sql: &str) -> Outcome {
-    let mut command = Client::Cli.command(address, source, "rows", sql);
+    let mut command = Client::Cli.command(address.into(), source, "rows", sql);
     command.stdin(Stdio::null()).kill_on_drop(true);
     let output = command.output().await.expect("the CLI starts");
     if output.status.success() {
