@@ -164,22 +164,25 @@ impl Executor<'_> {
             _ => Vec::new(),
         };
         let declared = fleet.clusters.iter().filter(|cluster| !cluster.is_retired());
+        let now_ms = time::unix_ms();
+        let waits = rollout.phase == Phase::Waiting;
+        let age = Duration::from_millis(now_ms.saturating_sub(rollout.since_ms));
         let clusters = declared.map(|cluster| {
             let verdict = cluster.verdict();
+            // Where a coordinator was just stopped it is held for ready until probes have failed.
+            let answered = !waits || cluster.silent_for(time::now()) < age;
             let seen = Seen {
                 intent: cluster.intent(),
-                ready: verdict.health() == Health::Ready,
-                why: verdict.reason.clone(),
+                ready: verdict.health() == Health::Ready && answered,
+                why: match answered {
+                    true => verdict.reason.clone(),
+                    false => "it has not answered since the rollout began".to_owned(),
+                },
                 left: left.get(cluster.name()).copied().unwrap_or_default(),
             };
             (cluster.name().clone(), seen)
         });
-        Ok(World {
-            now_ms: time::unix_ms(),
-            clusters: clusters.collect(),
-            ended,
-            abort: row.abort.clone(),
-        })
+        Ok(World { now_ms, clusters: clusters.collect(), ended, abort: row.abort.clone() })
     }
 
     /// What is left at each cluster that is to end.

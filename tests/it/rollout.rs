@@ -121,6 +121,25 @@ fn one_takes_over_and_the_other_finishes_its_queries() {
 }
 
 #[test]
+fn a_target_that_was_just_stopped_is_not_taken_for_ready() {
+    let stubs = two();
+    // It is held for ready as long as that.
+    let gateway = start(plan(&stubs).setting("health", "fall = 100"));
+    stubs[1].refuse();
+    stubs[1].disconnect();
+    assert!(gateway.run(&START).status.success());
+    eventually("the rollout waits for an answer", || {
+        let told = newest(&gateway)["text"].as_str().unwrap_or_default().to_owned();
+        told.ends_with("is ready: it has not answered since the rollout began").then_some(())
+    });
+    assert!(gateway.is_ready("green"));
+    assert_eq!(newest(&gateway)["phase"], "waiting");
+    stubs[1].accept();
+    wait_for(&gateway, "done");
+    assert_eq!(intents(&gateway), ["drained", "active"]);
+}
+
+#[test]
 fn a_rollout_goes_on_when_its_gateway_is_killed_in_any_phase() {
     let stubs = two();
     let gateway = start(plan(&stubs).supervised());
