@@ -2,7 +2,7 @@
 # Downloads and compiled code lie in WARREN_CACHE (default ~/.cache/warren), not here.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test survive fault-matrix bench-quick
+.PHONY: help run test survive rolls fault-matrix bench-quick
 
 PYTHON ?= python3
 export CLUSTERS ONCE TESTS
@@ -14,6 +14,7 @@ help:
 	@echo "make test         all that must hold: format, lints, licences, unit, contract and real-Trino tests"
 	@echo "                    TESTS='--test real'                   only some of the tests"
 	@echo "make survive      the long ones whole: 200 running queries and Warren's own falls, 20 upgrades in a row"
+	@echo "make rolls        six times one coordinator takes over from another under load, thrice with Warren killed in each phase"
 	@echo "make fault-matrix what users of each client see of each fault, with Warren and without it"
 	@echo "make bench-quick  CPU a request and requests a second, beside a bare Pingora proxy and nginx"
 
@@ -26,6 +27,11 @@ test:
 survive: export WARREN_TEST_SIZE = whole
 survive: export TESTS = --test real outlive -- --test-threads=1 --nocapture
 survive:
+	@exec $(PYTHON) deploy/local/check.py
+
+rolls: export WARREN_TEST_SIZE = whole
+rolls: export TESTS = --test real replace -- --test-threads=1 --nocapture
+rolls:
 	@exec $(PYTHON) deploy/local/check.py
 
 fault-matrix:

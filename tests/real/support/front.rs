@@ -1,6 +1,7 @@
 //! What stands between clients and Warren and keeps the harness's own byte log: a TCP proxy that
-//! counts the connections that Warren refused, and the answers whose body was in transfer when
-//! their connection ended. It changes nothing and hands every end on.
+//! counts the connections that Warren refused, the answers whose body was in transfer when their
+//! connection ended, and the submits that waited for theirs. It changes nothing and hands every end
+//! on.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ pub(crate) struct Front {
 struct Log {
     refused: AtomicU64,
     cut: AtomicU64,
+    awaited: AtomicU64,
 }
 
 impl Front {
@@ -49,6 +51,11 @@ impl Front {
     /// How many answers broke off within their body.
     pub(crate) fn cut(&self) -> u64 {
         self.log.cut.load(Ordering::Relaxed)
+    }
+
+    /// How many submits were on their way when their connection ended, no byte of an answer seen.
+    pub(crate) fn awaited(&self) -> u64 {
+        self.log.awaited.load(Ordering::Relaxed)
     }
 }
 
@@ -110,6 +117,11 @@ impl Open {
     fn is_within_body(&self) -> bool {
         self.down.windows(4).any(|bytes| bytes == b"\r\n\r\n")
     }
+
+    /// Whether a submit was sent and no byte of its answer has come.
+    fn awaits_submit(&self) -> bool {
+        self.down.is_empty() && self.methods.front().is_some_and(|method| method == "POST")
+    }
 }
 
 async fn pass(mut client: TcpStream, mut upstream: TcpStream, log: &Log) {
@@ -136,6 +148,9 @@ async fn pass(mut client: TcpStream, mut upstream: TcpStream, log: &Log) {
                     if open.is_within_body() {
                         log.cut.fetch_add(1, Ordering::Relaxed);
                     }
+                    if open.awaits_submit() {
+                        log.awaited.fetch_add(1, Ordering::Relaxed);
+                    }
                     if ended.is_err() {
                         // It was reset, and so is the client's.
                         drop(client.set_zero_linger());
@@ -159,4 +174,10 @@ fn a_body_that_breaks_off_is_told_from_one_that_ended() {
     assert!(open.is_within_body());
     open.answered(b"c");
     assert!(!open.is_within_body());
+    open.sent(b"POST /c HTTP/1.1\r\nContent-Length: 1\r\n\r\n");
+    assert!(!open.awaits_submit(), "its body has not ended");
+    open.sent(b"d");
+    assert!(open.awaits_submit());
+    open.answered(b"H");
+    assert!(!open.awaits_submit());
 }

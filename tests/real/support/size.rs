@@ -1,5 +1,5 @@
 //! How large the long tests are: a small one of each belongs to `make test`, the whole to
-//! `make survive`, whose figures stand in `docs/operating/survival.md`.
+//! `make survive` and `make rolls`, whose figures stand in `docs/operating/`.
 
 /// Whether the whole is wanted.
 pub(crate) fn is_whole() -> bool {
