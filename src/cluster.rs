@@ -9,6 +9,7 @@ pub mod choose;
 pub mod live;
 pub mod load;
 pub mod registry;
+pub mod traffic;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -25,6 +26,7 @@ use crate::store::{Intent, IntentRow};
 use crate::time::{self, Instant};
 use live::LiveQuery;
 use load::{Figures, Ledger};
+use traffic::Traffic;
 
 /// A cluster.
 #[derive(Debug)]
@@ -48,6 +50,7 @@ pub struct Cluster {
     retired: AtomicBool,
     /// Figures of every later choice. Held for a few instructions, never across an await.
     ledger: Mutex<Ledger>,
+    traffic: Traffic,
     suspicion: Notify,
     born: Instant,
     /// Milliseconds from `born` to the last sign of life.
@@ -107,6 +110,7 @@ impl Cluster {
             version: ArcSwapOption::empty(),
             retired: AtomicBool::new(false),
             ledger: Mutex::default(),
+            traffic: Traffic::since(time::now()),
             suspicion: Notify::new(),
             born: time::now(),
             reached: AtomicU64::new(0),
@@ -277,6 +281,11 @@ impl Cluster {
     /// Its books.
     pub fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How requests of clients fare there.
+    pub fn traffic(&self) -> &Traffic {
+        &self.traffic
     }
 
     /// What it carries now.

@@ -77,7 +77,7 @@ async fn keep_probing(gateway: Arc<Gateway>) {
             running.entry(cluster.key()).or_insert_with(|| {
                 let asker = Asker { cluster: cluster.clone(), upstream: upstream.clone() };
                 vec![
-                    tokio::spawn(resolve::watch(cluster.clone())).abort_handle(),
+                    tokio::spawn(resolve::watch(gateway.clone(), cluster.clone())).abort_handle(),
                     tokio::spawn(probe::watch(gateway.clone(), asker.clone())).abort_handle(),
                     tokio::spawn(poll::watch(gateway.clone(), asker)).abort_handle(),
                 ]

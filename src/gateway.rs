@@ -5,6 +5,7 @@
 
 pub mod in_flight;
 pub mod kept;
+pub mod traffic;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -129,6 +130,10 @@ impl Gateway {
         let (before, after) =
             cluster.observe(|verdict| verdict.observe(evidence.clone(), limits, now));
         if before.health() == after.health() {
+            // Whoever has no other cluster left may try it now.
+            if !before.may_be_tried(now) && after.may_be_tried(now) {
+                self.registry.cluster_changed();
+            }
             return;
         }
         info!(
@@ -139,20 +144,6 @@ impl Gateway {
             "health changed"
         );
         self.registry.cluster_changed();
-    }
-
-    /// A client's request could not connect to `cluster`.
-    pub fn cannot_connect(&self, cluster: &Arc<Cluster>, why: &str) {
-        let health = &self.registry.fleet().config.health;
-        let limits = Thresholds {
-            rise: health.rise,
-            fall: health.fall,
-            min_workers: 0,
-            statement_period: health.statement_period,
-            settle: health.settle,
-        };
-        self.observe(cluster, Evidence::CannotConnect(why.to_owned()), &limits);
-        cluster.suspect();
     }
 
     /// What the store knows of the owner of a query, if it says so within `limit`.

@@ -61,10 +61,19 @@ impl Balancer {
 
     /// Chooses a ready cluster that `fits`, and counts the submit.
     pub fn choose(&self, fits: impl Fn(&Cluster) -> bool) -> Option<Reservation> {
+        self.select(|cluster, ready| ready && fits(cluster))
+    }
+
+    /// The same of clusters that need not be ready.
+    pub fn try_any(&self, fits: impl Fn(&Cluster) -> bool) -> Option<Reservation> {
+        self.select(|cluster, _ready| fits(cluster))
+    }
+
+    fn select(&self, fits: impl Fn(&Cluster, bool) -> bool) -> Option<Reservation> {
         let _one_at_a_time = self.choosing.lock().unwrap_or_else(PoisonError::into_inner);
         let members = self.inner.backends().get_backend().len();
         let chosen = self.inner.select_with(b"", members, |backend, healthy| {
-            healthy && cluster_of(backend).is_some_and(|cluster| fits(cluster))
+            cluster_of(backend).is_some_and(|cluster| fits(cluster, healthy))
         })?;
         cluster_of(&chosen).map(|cluster| Reservation::new(cluster.clone()))
     }

@@ -14,8 +14,10 @@ use tokio::sync::watch;
 use super::balancer::Balancer;
 use super::{Cluster, Reservation};
 use crate::config::{self, ClusterConfig, Config, Mode};
+use crate::health::verdict::Health;
 use crate::ids::{ClusterName, GroupName};
 use crate::store::Intent;
+use crate::time;
 
 /// A group with its balancer.
 #[derive(Debug)]
@@ -71,6 +73,23 @@ impl Group {
         among(Cluster::takes_new).or_else(standby)
     }
 
+    /// Chooses where none of its active clusters can take a query, one that was ready before and answers.
+    ///
+    /// All at once are seldom broken: it may be what the probes ask for that fails, and a query that is
+    /// tried is better than one that surely fails.
+    fn choose_unhealthy(&self, tried: &[u64]) -> Option<Reservation> {
+        let active = |cluster: &Cluster| cluster.intent() == Intent::Active;
+        let unhealthy = |cluster: &Cluster| cluster.verdict().health() == Health::Unhealthy;
+        if self.clusters.iter().any(|cluster| active(cluster) && !unhealthy(cluster)) {
+            return None;
+        }
+        let now = time::now();
+        self.balancer.try_any(|cluster| {
+            let fits = active(cluster) && !tried.contains(&cluster.key());
+            fits && cluster.verdict().may_be_tried(now)
+        })
+    }
+
     /// A cluster for what is not a query: the first that takes new queries.
     pub fn any_ready(&self) -> Option<&Arc<Cluster>> {
         self.clusters.iter().find(|cluster| cluster.takes_new())
@@ -106,12 +125,14 @@ impl Fleet {
     }
 
     /// Chooses a cluster for a new query of `group`, one that was not `tried` before: of the group,
-    /// else of those that stand in for it. Tells which group it is of.
+    /// else of those that stand in for it, else an unhealthy one of the group that may be tried. Tells
+    /// which group it is of.
     pub fn choose(&self, group: &GroupName, tried: &[u64]) -> Option<(&Arc<Group>, Reservation)> {
         let group = self.group(group)?;
         let fallback = group.settings.fallback.iter().filter_map(|name| self.group(name));
         let mut groups = std::iter::once(group).chain(fallback);
-        groups.find_map(|group| Some((group, group.choose(tried)?)))
+        let chosen = groups.find_map(|group| Some((group, group.choose(tried)?)));
+        chosen.or_else(|| Some((group, group.choose_unhealthy(tried)?)))
     }
 
     /// The group for queries that no rule names.

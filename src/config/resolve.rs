@@ -271,6 +271,8 @@ fn timeouts(section: &Section<'_>) -> Timeouts {
 fn health(section: &Section<'_>) -> Option<Health> {
     let rise = section.number("rise", 1..=100);
     let fall = section.number("fall", 1..=100);
+    let eject_percent = section.number("eject_percent", 0..=100);
+    let eject_requests = section.number("eject_requests", 1..=1_000_000);
     let health = Health {
         info_period: section.duration("info_period", 10 * MS..=HOUR),
         statement_period: section.duration("statement_period", 10 * MS..=24 * HOUR),
@@ -281,6 +283,8 @@ fn health(section: &Section<'_>) -> Option<Health> {
         fall: u32::try_from(fall?).ok()?,
         settle: section.duration("settle", Duration::ZERO..=HOUR),
         lost_after: section.duration("lost_after", SECOND..=24 * HOUR),
+        eject_percent: u32::try_from(eject_percent?).ok()?,
+        eject_requests: u32::try_from(eject_requests?).ok()?,
     };
     together::health(section, &health);
     Some(health)

@@ -143,6 +143,8 @@ fn every_default_of_the_list_is_a_good_value() {
             fall: 3,
             settle: 10s,
             lost_after: 60s,
+            eject_percent: 50,
+            eject_requests: 20,
         }"#]]
     .assert_eq(&format!("{:#?}\n{:#?}\n{:#?}", config.limits, config.timeouts, config.health));
 }

@@ -72,6 +72,13 @@ impl<'a> Question<'a> {
 }
 
 impl Asker {
+    /// The same over connections of its own. What stands before a cluster may lead a new connection
+    /// elsewhere than those that are open.
+    pub fn afresh(&self) -> Self {
+        let upstream = Arc::new(self.upstream.afresh());
+        Self { cluster: self.cluster.clone(), upstream }
+    }
+
     /// Asks; gives status and body, or what went wrong in words.
     pub async fn ask(
         &self,

@@ -75,11 +75,9 @@ pub fn jittered(period: Duration) -> Duration {
 fn thresholds(config: &Config, asker: &Asker) -> Thresholds {
     let min_workers = asker.cluster.settings().min_workers;
     Thresholds {
-        rise: config.health.rise,
-        fall: config.health.fall,
         min_workers: if min_workers > 1 { min_workers } else { 0 },
         statement_period: jittered(config.health.statement_period),
-        settle: config.health.settle,
+        ..Thresholds::of(&config.health)
     }
 }
 
@@ -106,6 +104,9 @@ fn labels(evidence: &Evidence) -> (&'static str, &'static str) {
         Evidence::StatementBusy { .. } => ("statement", "busy"),
         Evidence::StatementFailed(_) => ("statement", "failed"),
         Evidence::CannotConnect(_) => ("traffic", "failed"),
+        Evidence::TrafficFailed(_) => ("traffic", "ejected"),
+        Evidence::Answered(_) => ("traffic", "good"),
+        Evidence::Moved => ("name", "moved"),
     }
 }
 

@@ -53,8 +53,9 @@ pub enum Ran {
     },
 }
 
-/// Runs a statement to its end, or for `health.statement_timeout`.
+/// Runs a statement to its end, or for `health.statement_timeout`, over a connection of its own.
 pub async fn run(asker: &Asker, config: &Config, text: &str) -> Result<Ran, String> {
+    let asker = &asker.afresh();
     Statement { asker, config }.to_its_end(text).await
 }
 

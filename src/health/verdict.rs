@@ -1,9 +1,17 @@
 //! What observations of a cluster mean. Pure: no I/O, no clock.
 
+mod falls;
+mod seats;
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
+use crate::config;
 use crate::ids::CoordinatorId;
 use crate::time::Instant;
+use falls::Falls;
+use seats::Seats;
 
 /// A process that has been up for less may have started a moment ago; booting takes most of a minute.
 const YOUNG: Duration = Duration::from_secs(180);
@@ -66,6 +74,12 @@ pub enum Evidence {
     StatementFailed(String),
     /// A client's request could not connect.
     CannotConnect(String),
+    /// Too many requests of clients had no answer, or 5xx.
+    TrafficFailed(String),
+    /// A submit of a client was answered by this coordinator.
+    Answered(CoordinatorId),
+    /// Its name leads to addresses that it never had.
+    Moved,
 }
 
 /// How many looks it takes.
@@ -84,6 +98,19 @@ pub struct Thresholds {
     pub settle: Duration,
 }
 
+impl Thresholds {
+    /// Those of the settings, for a cluster that may have any number of workers.
+    pub fn of(health: &config::Health) -> Self {
+        Self {
+            rise: health.rise,
+            fall: health.fall,
+            min_workers: 0,
+            statement_period: health.statement_period,
+            settle: health.settle,
+        }
+    }
+}
+
 /// What all looks so far amount to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
@@ -96,6 +123,14 @@ pub struct Verdict {
     last_statement: Option<Instant>,
     /// When it has settled after a start.
     settled: Option<Instant>,
+    falls: Falls,
+    seats: Seats,
+    /// Whether it was ready since its coordinator started.
+    was_ready: bool,
+    /// Whether the last look at `/v1/info` was good, and nothing failed to connect since.
+    answers: bool,
+    /// Whether it had too few workers when they were counted last.
+    lacks_workers: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,6 +160,11 @@ impl Default for Verdict {
             coordinator: None,
             last_statement: None,
             settled: None,
+            falls: Falls::default(),
+            seats: Seats::default(),
+            was_ready: false,
+            answers: false,
+            lacks_workers: false,
         }
     }
 }
@@ -143,6 +183,21 @@ impl Verdict {
     /// The coordinator that its last statement showed, unless it restarted since.
     pub fn coordinator(&self) -> Option<CoordinatorId> {
         self.coordinator
+    }
+
+    /// Who answered last, a probe or a client.
+    pub fn answers_as(&self) -> Option<CoordinatorId> {
+        self.seats.present()
+    }
+
+    /// Whether a query may be tried there though it is unhealthy, when no other cluster is left: it was
+    /// ready in this life of its coordinator, answers, has its workers, and is alone at its address.
+    pub fn may_be_tried(&self, now: Instant) -> bool {
+        matches!(self.stage, Stage::Unhealthy { .. })
+            && self.was_ready
+            && self.answers
+            && !self.lacks_workers
+            && !self.seats.are_shared(now)
     }
 
     /// Whether `coordinator` ran a statement at `since` or later, and no look failed after it.
@@ -167,16 +222,19 @@ impl Verdict {
     #[must_use]
     pub fn observe(self, evidence: Evidence, limits: &Thresholds, now: Instant) -> Self {
         match evidence {
-            Evidence::Info { starting: true, uptime } => self.still_starting(uptime),
+            Evidence::Info { starting: true, uptime } => self.still_starting(uptime, now),
             Evidence::Info { starting: false, uptime } => self.info_good(uptime, limits, now),
             Evidence::StatementDone { workers: Some(workers), coordinator }
                 if workers < limits.min_workers =>
             {
                 let text = format!("{workers} active workers, {} wanted", limits.min_workers);
-                Self { coordinator: Some(coordinator), ..self }.statement_failed(text, limits, now)
+                let seats = self.seats.and(coordinator, now);
+                let coordinator = Some(coordinator);
+                Self { coordinator, seats, lacks_workers: true, ..self }
+                    .statement_failed(text, limits, now)
             }
             Evidence::StatementDone { coordinator, .. } => {
-                self.statement_good(coordinator, limits, now)
+                Self { lacks_workers: false, ..self }.statement_good(coordinator, limits, now)
             }
             Evidence::StatementBusy { coordinator, others_run: true } => {
                 self.statement_good(coordinator, limits, now)
@@ -185,23 +243,46 @@ impl Verdict {
                 coordinator: Some(coordinator),
                 last_statement: Some(now),
                 reason: self.reason_or("a probe statement waits and nothing runs"),
+                seats: self.seats.and(coordinator, now),
                 ..self
             },
-            Evidence::InfoFailed(why) => self.failed(why, limits),
+            Evidence::InfoFailed(why) => Self { answers: false, ..self }.failed(why, limits, now),
             Evidence::StatementFailed(why) => self.statement_failed(why, limits, now),
-            Evidence::CannotConnect(why) => self.fallen(why),
+            Evidence::CannotConnect(why) => Self { answers: false, ..self }.fallen(why, now),
+            Evidence::TrafficFailed(why) if self.stage == Stage::Ready => self.fallen(why, now),
+            Evidence::TrafficFailed(_) => self,
+            Evidence::Answered(coordinator) => {
+                Self { seats: self.seats.and(coordinator, now), ..self }.alone(now)
+            }
+            Evidence::Moved => Self {
+                stage: Stage::Starting { proven: false, good: 0 },
+                reason: "its name leads to other addresses; waiting for a statement to run"
+                    .to_owned(),
+                falls: self.falls,
+                ..Self::default()
+            },
         }
     }
 
-    fn still_starting(self, uptime: Duration) -> Self {
+    /// The same, unless two coordinators share the address.
+    fn alone(self, now: Instant) -> Self {
+        if !self.seats.are_shared(now) {
+            return self;
+        }
+        let why = self.seats.complaint();
+        self.fallen(why, now)
+    }
+
+    fn still_starting(self, uptime: Duration, now: Instant) -> Self {
+        let restarted = self.uptime.is_some_and(|before| uptime < before);
+        let flaps = self.stage == Stage::Ready && !restarted;
         Self {
             stage: Stage::Booting,
             reason: "the coordinator says that it is starting".to_owned(),
-            failures: 0,
             uptime: Some(uptime),
-            coordinator: None,
-            last_statement: None,
-            settled: None,
+            falls: if flaps { self.falls.and(now) } else { self.falls },
+            seats: self.seats,
+            ..Self::default()
         }
     }
 
@@ -209,14 +290,16 @@ impl Verdict {
         let restarted = self.uptime.is_some_and(|before| uptime < before);
         let settled = Some(now + limits.settle).filter(|_| uptime < YOUNG);
         if restarted {
-            let fresh = Self { uptime: Some(uptime), settled, ..Self::default() };
+            let (falls, seats, answers) = (self.falls, self.seats, true);
+            let fresh = Self { uptime: Some(uptime), settled, falls, seats, ..Self::default() };
             return Self {
                 stage: Stage::Starting { proven: false, good: 0 },
                 reason: "the coordinator restarted; waiting for a statement to run".to_owned(),
+                answers,
                 ..fresh
             };
         }
-        let next = Self { uptime: Some(uptime), ..self };
+        let next = Self { uptime: Some(uptime), answers: true, ..self };
         match next.stage {
             Stage::Unknown | Stage::Booting => Self {
                 stage: Stage::Starting { proven: false, good: 0 },
@@ -235,8 +318,13 @@ impl Verdict {
     }
 
     fn statement_good(self, coordinator: CoordinatorId, limits: &Thresholds, now: Instant) -> Self {
-        let next =
-            Self { coordinator: Some(coordinator), last_statement: Some(now), failures: 0, ..self };
+        let seats = self.seats.and(coordinator, now);
+        let coordinator = Some(coordinator);
+        let next = Self { coordinator, seats, last_statement: Some(now), failures: 0, ..self };
+        let next = next.alone(now);
+        if next.failures > 0 {
+            return next;
+        }
         match next.stage {
             Stage::Ready => next,
             Stage::Unknown | Stage::Booting => {
@@ -258,8 +346,9 @@ impl Verdict {
         now: Instant,
         waiting: impl Fn(u32) -> Stage,
     ) -> Self {
-        if good < limits.rise {
-            let reason = format!("{good} of {} good looks in a row", limits.rise);
+        let looks = self.falls.looks(limits.rise, now);
+        if good < looks {
+            let reason = format!("{good} of {looks} good looks in a row");
             return Self { stage: waiting(good), reason, ..self };
         }
         let settling = self.settled.map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
@@ -267,14 +356,15 @@ impl Verdict {
             let reason = format!("it has started, and settles for {settling:.0?}");
             return Self { stage: waiting(good), reason, ..self };
         }
-        Self { stage: Stage::Ready, reason: "ready".to_owned(), failures: 0, ..self }
+        let reason = "ready".to_owned();
+        Self { stage: Stage::Ready, reason, failures: 0, was_ready: true, ..self }
     }
 
     fn statement_failed(self, why: String, limits: &Thresholds, now: Instant) -> Self {
-        Self { last_statement: Some(now), ..self.failed(why, limits) }
+        Self { last_statement: Some(now), ..self.failed(why, limits, now) }
     }
 
-    fn failed(self, why: String, limits: &Thresholds) -> Self {
+    fn failed(self, why: String, limits: &Thresholds, now: Instant) -> Self {
         let failures = self.failures.saturating_add(1);
         let next = Self { failures, ..self };
         match next.stage {
@@ -286,219 +376,18 @@ impl Verdict {
             Stage::Unknown | Stage::Booting | Stage::Starting { .. } if failures < limits.fall => {
                 Self { stage: Stage::Starting { proven: false, good: 0 }, reason: why, ..next }
             }
-            _ => next.fallen(why),
+            _ => next.fallen(why, now),
         }
     }
 
-    fn fallen(self, why: String) -> Self {
+    fn fallen(self, why: String, now: Instant) -> Self {
         let failures = self.failures.max(1);
-        Self { stage: Stage::Unhealthy { proven: false, good: 0 }, reason: why, failures, ..self }
+        let falls = if self.stage == Stage::Ready { self.falls.and(now) } else { self.falls };
+        let stage = Stage::Unhealthy { proven: false, good: 0 };
+        Self { stage, reason: why, failures, falls, ..self }
     }
 
     fn reason_or(&self, text: &str) -> String {
         if self.stage == Stage::Ready { self.reason.clone() } else { text.to_owned() }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fmt::Write;
-
-    use expect_test::{Expect, expect};
-
-    use super::*;
-
-    const LIMITS: Thresholds = Thresholds {
-        rise: 2,
-        fall: 3,
-        min_workers: 2,
-        statement_period: Duration::from_secs(30),
-        settle: Duration::ZERO,
-    };
-
-    fn info(uptime: u64) -> Evidence {
-        Evidence::Info { starting: false, uptime: Duration::from_secs(uptime) }
-    }
-
-    fn booting(uptime: u64) -> Evidence {
-        Evidence::Info { starting: true, uptime: Duration::from_secs(uptime) }
-    }
-
-    fn done(workers: Option<u32>) -> Evidence {
-        let coordinator = CoordinatorId::parse("abcde").expect("a good mark");
-        Evidence::StatementDone { coordinator, workers }
-    }
-
-    fn busy(others_run: bool) -> Evidence {
-        let coordinator = CoordinatorId::parse("abcde").expect("a good mark");
-        Evidence::StatementBusy { coordinator, others_run }
-    }
-
-    fn refused() -> Evidence {
-        Evidence::CannotConnect("connection refused".to_owned())
-    }
-
-    fn check(looks: &[Evidence], expect: &Expect) {
-        let start = crate::time::now();
-        let mut verdict = Verdict::default();
-        let mut told = String::new();
-        for (seconds, look) in (0u64..).step_by(2).zip(looks) {
-            let now = start + Duration::from_secs(seconds);
-            verdict = verdict.observe(look.clone(), &LIMITS, now);
-            let health = verdict.health().as_str();
-            let next = if verdict.wants_statement(&LIMITS, now) { " +statement" } else { "" };
-            writeln!(told, "{health}{next}: {}", verdict.reason).expect("to memory");
-        }
-        expect.assert_eq(&told);
-    }
-
-    #[test]
-    fn a_booting_coordinator_is_not_ready_before_a_statement_ran() {
-        check(
-            &[booting(1), booting(3), info(5), info(7), done(None), info(9)],
-            &expect![[r#"
-                starting: the coordinator says that it is starting
-                starting: the coordinator says that it is starting
-                starting +statement: waiting for a statement to run
-                starting +statement: waiting for a statement to run
-                starting: 1 of 2 good looks in a row
-                ready: ready
-            "#]],
-        );
-    }
-
-    #[test]
-    fn one_that_was_seen_to_start_settles_before_it_is_ready() {
-        let limits = Thresholds { settle: Duration::from_secs(10), ..LIMITS };
-        let start = crate::time::now();
-        let health_after = |looks: &[(u64, Evidence)]| {
-            let fresh = Verdict::default();
-            let verdict = looks.iter().fold(fresh, |verdict, (second, look)| {
-                verdict.observe(look.clone(), &limits, start + Duration::from_secs(*second))
-            });
-            (verdict.health().as_str(), verdict.reason)
-        };
-        let mut looks = vec![(0, booting(20)), (2, info(22)), (3, done(None)), (4, info(24))];
-        let settling = "it has started, and settles for 8s".to_owned();
-        assert_eq!(health_after(&looks), ("starting", settling));
-        looks.push((11, info(31)));
-        assert_eq!(health_after(&looks).0, "starting");
-        looks.push((12, info(32)));
-        assert_eq!(health_after(&looks).0, "ready");
-        // A gateway that has just started does not know when an old one did.
-        let old = [(0, info(3600)), (1, done(None)), (2, info(3602))];
-        assert_eq!(health_after(&old).0, "ready");
-        let young = [(0, info(30)), (1, done(None)), (2, info(32)), (9, info(39))];
-        assert_eq!(health_after(&young).0, "starting");
-        let restarted = [&old[..], &[(3, info(1)), (4, done(None)), (5, info(3))]].concat();
-        assert_eq!(health_after(&restarted).0, "starting");
-    }
-
-    fn failed() -> Evidence {
-        Evidence::StatementFailed("a probe statement failed".to_owned())
-    }
-
-    fn silent() -> Evidence {
-        Evidence::InfoFailed("no answer".to_owned())
-    }
-
-    #[test]
-    fn a_coordinator_that_cannot_run_statements_is_not_ready() {
-        check(
-            &[info(5), failed(), info(7), failed(), info(9), failed(), info(11)],
-            &expect![[r#"
-            starting +statement: waiting for a statement to run
-            starting +statement: a probe statement failed
-            starting +statement: a probe statement failed
-            starting +statement: a probe statement failed
-            starting +statement: a probe statement failed
-            unhealthy +statement: a probe statement failed
-            unhealthy +statement: a probe statement failed
-        "#]],
-        );
-    }
-
-    #[test]
-    fn a_ready_one_falls_after_failures_in_a_row_and_rises_by_a_statement() {
-        check(
-            &[
-                info(1),
-                done(None),
-                info(3),
-                silent(),
-                info(4),
-                silent(),
-                silent(),
-                silent(),
-                info(9),
-            ],
-            &expect![[r#"
-                starting +statement: waiting for a statement to run
-                starting: 1 of 2 good looks in a row
-                ready: ready
-                ready +statement: ready, though 1 of 3 looks failed: no answer
-                ready +statement: ready, though 1 of 3 looks failed: no answer
-                ready +statement: ready, though 2 of 3 looks failed: no answer
-                unhealthy +statement: no answer
-                unhealthy +statement: no answer
-                unhealthy +statement: no answer
-            "#]],
-        );
-        check(
-            &[info(1), done(None), info(3), refused(), info(5), done(None), info(7)],
-            &expect![[r#"
-                starting +statement: waiting for a statement to run
-                starting: 1 of 2 good looks in a row
-                ready: ready
-                unhealthy +statement: connection refused
-                unhealthy +statement: connection refused
-                unhealthy: 1 of 2 good looks in a row
-                ready: ready
-            "#]],
-        );
-    }
-
-    #[test]
-    fn a_restart_shows_by_its_uptime() {
-        check(
-            &[info(100), done(None), info(102), info(1), done(None), info(3)],
-            &expect![[r#"
-            starting +statement: waiting for a statement to run
-            starting: 1 of 2 good looks in a row
-            ready: ready
-            starting +statement: the coordinator restarted; waiting for a statement to run
-            starting: 1 of 2 good looks in a row
-            ready: ready
-        "#]],
-        );
-    }
-
-    #[test]
-    fn a_full_coordinator_is_busy_and_not_failed() {
-        check(
-            &[info(1), busy(false), info(3), busy(true), info(5), busy(true)],
-            &expect![[r#"
-            starting +statement: waiting for a statement to run
-            starting +statement: a probe statement waits and nothing runs
-            starting +statement: a probe statement waits and nothing runs
-            starting: 1 of 2 good looks in a row
-            ready: ready
-            ready: ready
-        "#]],
-        );
-    }
-
-    #[test]
-    fn too_few_workers() {
-        check(
-            &[info(1), done(Some(1)), info(3), done(Some(2)), info(5)],
-            &expect![[r#"
-            starting +statement: waiting for a statement to run
-            starting +statement: 1 active workers, 2 wanted
-            starting +statement: 1 active workers, 2 wanted
-            starting: 1 of 2 good looks in a row
-            ready: ready
-        "#]],
-        );
     }
 }

@@ -5,13 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use pingora::http::ResponseHeader;
 
 use crate::classify::RequestKind;
 use crate::cluster::Cluster;
 use crate::cluster::live::LiveQuery;
 use crate::cluster::registry::Fleet;
+use crate::cluster::traffic::Sender;
 use crate::gateway::in_flight::Counted;
+use crate::gateway::traffic::sender;
 use crate::ids::QueryId;
 use crate::listener::Client;
 use crate::proxy::observe::PageObserver;
@@ -113,6 +116,11 @@ impl Context {
             },
             _counted: counted,
         }
+    }
+
+    /// Who sent it, as far as telling two senders apart needs it.
+    pub fn sender(&self, headers: &HeaderMap) -> Option<Sender> {
+        self.client.as_ref().map(|client| sender(headers, client.address))
     }
 
     /// The streaming part, if it streams.

@@ -7,10 +7,11 @@ use bytes::Bytes;
 use http::Method;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use pingora::http::ResponseHeader;
-use pingora::{Error, ErrorType};
+use pingora::{Error, ErrorSource, ErrorType};
 use pingora_proxy::Session;
 
 use crate::classify::RequestKind;
+use crate::cluster::traffic::Kind;
 use crate::cluster::{Cluster, Forwarding};
 use crate::config::Scheme;
 use crate::gateway::Gateway;
@@ -38,11 +39,21 @@ pub fn head(
     let repeatable = page || matches!(ctx.kind, Some(RequestKind::Cancel(_)));
     let web = ctx.kind == Some(RequestKind::Ui);
     let origin = ctx.client.as_ref().map(|client| client.origin.clone());
+    let went = page.then(|| ctx.sender(&session.req_header().headers)).flatten();
     let Some(streaming) = ctx.streaming() else { return Ok(()) };
+    let strange = repeatable && is_web_page(response);
+    match went {
+        Some(sender) if strange || response.status.is_server_error() => {
+            gateway.went_wrong(&streaming.cluster, Kind::Page, sender);
+        }
+        Some(sender) => gateway.went_well(&streaming.cluster, Kind::Page, sender),
+        None => {}
+    }
     // Trino says none of these about a page or a cancel: what stands before it has lost it for a
     // while.
-    if repeatable && matches!(response.status.as_u16(), 502..=504) {
-        let status = ErrorType::HTTPStatus(response.status.as_u16());
+    if strange || (repeatable && matches!(response.status.as_u16(), 502..=504)) {
+        let status = if strange { 502 } else { response.status.as_u16() };
+        let status = ErrorType::HTTPStatus(status);
         return Error::e_explain(status, "it was answered before its coordinator");
     }
     if page && matches!(response.status.as_u16(), 404 | 410) && !is_believed(streaming, now) {
@@ -76,6 +87,19 @@ pub fn head(
     Ok(())
 }
 
+/// The exchange for a page broke. What was answered with a status has been counted by it.
+pub fn broken(gateway: &Gateway, session: &Session, error: &Error, ctx: &mut Context) {
+    let page = matches!(ctx.kind, Some(RequestKind::Page(_)));
+    let own = *error.esource() == ErrorSource::Downstream;
+    if !page || own || matches!(error.etype(), ErrorType::HTTPStatus(_)) {
+        return;
+    }
+    let sender = ctx.sender(&session.req_header().headers);
+    if let (Some(sender), Some(streaming)) = (sender, ctx.streaming()) {
+        gateway.went_wrong(&streaming.cluster, Kind::Page, sender);
+    }
+}
+
 /// Whether who says now that there is no such query is the process that would know it. Another one
 /// may have taken its address: then its queries are lost, which is told in other words than 404.
 fn is_believed(streaming: &mut Streaming, now: Instant) -> bool {
@@ -103,6 +127,13 @@ fn keep_browser(
         response.append_header("Set-Cookie", line)?;
     }
     Ok(())
+}
+
+/// Whether who answers 200 shows a page of the web, as a proxy does that wants a login. No coordinator
+/// answers so about a query.
+pub fn is_web_page(response: &ResponseHeader) -> bool {
+    let kind = response.headers.get(CONTENT_TYPE).map(|value| value.as_bytes());
+    response.status == 200 && kind.is_some_and(|kind| kind.starts_with(b"text/html"))
 }
 
 /// Whether an answer is a picture, a style or the like: the same everywhere, and kept in caches, where

@@ -279,6 +279,7 @@ impl ProxyHttp for Service {
             matches!(session.req_header().method, Method::GET | Method::HEAD | Method::DELETE)
                 && !session.as_ref().retry_buffer_truncated()
                 && session.response_written().is_none();
+        passing::broken(&self.gateway, session, &error, ctx);
         if !repeatable || *error.esource() == ErrorSource::Downstream {
             error.set_retry(false);
             return error;

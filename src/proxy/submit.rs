@@ -14,15 +14,17 @@ use tokio::time::timeout_at;
 use tracing::warn;
 
 use crate::cluster::registry::{Fleet, Group};
+use crate::cluster::traffic::{Kind, Sender};
 use crate::cluster::{Cluster, Reservation};
 use crate::gateway::Gateway;
 use crate::gateway::kept::Order;
+use crate::gateway::traffic::sender;
 use crate::listener::Client;
 use crate::proxy::context::{Context, Facts as LogFacts};
-use crate::proxy::pinned;
 use crate::proxy::place::{ANSWER_MAX, Placing};
 use crate::proxy::rescue::OwnAnswer;
 use crate::proxy::statement::Statement;
+use crate::proxy::{passing, pinned};
 use crate::route::engine;
 use crate::route::facts::Facts;
 use crate::route::verdict::Decision;
@@ -142,7 +144,10 @@ impl Submit<'_> {
             let sent = self.send(&cluster).await;
             facts.answered(time::now());
             match sent {
-                Sent::Answer(answer) => return self.pass_on(reservation, answer, facts),
+                Sent::Answer(answer) => {
+                    self.gateway().went_well(&cluster, Kind::Submit, self.sender());
+                    return self.pass_on(reservation, answer, facts);
+                }
                 // It is not ready any more; the next choice falls on another one, or waits.
                 Sent::Unsent(error) => {
                     self.gateway().cannot_connect(&cluster, &error.chain());
@@ -152,16 +157,16 @@ impl Submit<'_> {
                 }
                 Sent::Failed(answer) => {
                     warn!(cluster = %cluster.name(), status = %answer.header.status, "submit failed");
-                    cluster.suspect();
+                    self.went_wrong(&cluster);
                     tried.push(cluster.key());
                     // That nobody can is told in the words of the last one, if it has any.
-                    if self.is_over(&tried) && answer.header.status != 204 {
+                    if self.is_over(&tried) && answer.header.status.is_server_error() {
                         return self.pass_on(reservation, answer, facts);
                     }
                 }
                 Sent::Silent(error) => {
                     warn!(cluster = %cluster.name(), error = error.chain(), "submit got no answer");
-                    cluster.suspect();
+                    self.went_wrong(&cluster);
                     tried.push(cluster.key());
                     last = OwnAnswer::cluster_away();
                 }
@@ -181,8 +186,12 @@ impl Submit<'_> {
 
     async fn send(&self, cluster: &Arc<Cluster>) -> Sent {
         match self.placing.send(cluster, self.bounds()).await {
-            // A coordinator that misread the request says 204; a query was not made.
-            Ok(answer) if matches!(answer.header.status.as_u16(), 204 | 500..) => {
+            // A coordinator that misread the request says 204, and what stands before it may say that
+            // one should log in; a query was not made.
+            Ok(answer)
+                if matches!(answer.header.status.as_u16(), 204 | 500..)
+                    || passing::is_web_page(&answer.header) =>
+            {
                 Sent::Failed(answer)
             }
             Ok(answer) => Sent::Answer(answer),
@@ -215,7 +224,7 @@ impl Submit<'_> {
             Ok(_misread) => Ok(Outcome::Own(OwnAnswer::cluster_away())),
             Err(error) => {
                 warn!(cluster = %cluster.name(), error = error.chain(), "submit got no answer");
-                cluster.suspect();
+                self.went_wrong(&cluster);
                 Ok(Outcome::Own(OwnAnswer::cluster_away()))
             }
         }
@@ -266,6 +275,9 @@ impl Submit<'_> {
         if group.name() != named {
             self.gateway().metrics.fallback(named.as_str(), group.name().as_str());
         }
+        if !reservation.cluster().is_ready() {
+            self.gateway().metrics.tried_unhealthy(named.as_str());
+        }
         Some(reservation)
     }
 
@@ -290,6 +302,9 @@ impl Submit<'_> {
         if facts.group.as_deref() != Some(group.as_str()) {
             facts.group = Some(group.to_string());
         }
+        if let Some(query) = &placed.query {
+            self.gateway().answered_by(&cluster, query.id().coordinator());
+        }
         facts.cluster = Some(cluster);
         facts.query_id = placed.query.map(|query| query.id().clone());
         Ok(Outcome::Answered(Box::new(placed.header), placed.body))
@@ -307,6 +322,16 @@ impl Submit<'_> {
     fn decision(&self, message: &str) -> OwnAnswer {
         let origin = self.placing.order.client.origin.to_string();
         OwnAnswer::query_error(&self.gateway().next_own_id(), &origin, message)
+    }
+
+    /// The cluster gave no answer that can be passed on.
+    fn went_wrong(&self, cluster: &Arc<Cluster>) {
+        self.gateway().went_wrong(cluster, Kind::Submit, self.sender());
+    }
+
+    fn sender(&self) -> Sender {
+        let order = &self.placing.order;
+        sender(&order.head.headers, order.client.address)
     }
 
     fn gateway(&self) -> &Gateway {

@@ -33,6 +33,7 @@ pub struct Metrics {
     rule_errors: IntCounterVec,
     retries: IntCounterVec,
     fallbacks: IntCounterVec,
+    tried_unhealthy: IntCounterVec,
     /// Submits that wait for a cluster, and pages that wait for their owner.
     pub waiting: Waiting,
     /// Figures that are read when they are asked for.
@@ -135,6 +136,11 @@ impl Metrics {
                 "Queries that another group took, because no cluster of their own could.",
                 &["group", "to"],
             )?,
+            tried_unhealthy: counters(
+                "warren_unhealthy_tries_total",
+                "Queries that an unhealthy cluster was tried for, because no other one was left.",
+                &["group"],
+            )?,
             waiting: Waiting::new(gauges(
                 "warren_held_requests",
                 "Requests that wait inside Warren.",
@@ -220,6 +226,11 @@ impl Metrics {
     /// A query of one group went to another.
     pub fn fallback(&self, group: &str, to: &str) {
         self.fallbacks.with_label_values(&[group, to]).inc();
+    }
+
+    /// An unhealthy cluster of a group was tried for a query.
+    pub fn tried_unhealthy(&self, group: &str) {
+        self.tried_unhealthy.with_label_values(&[group]).inc();
     }
 
     /// A cluster was looked at.

@@ -88,6 +88,9 @@ impl ExchangeError {
     }
 }
 
+/// How long an idle connection is kept that only one conversation uses.
+const LANE_IDLE: Duration = Duration::from_secs(2);
+
 /// The longest reason that is told; a certificate may hold any number of names.
 const REASON_MAX: usize = 300;
 
@@ -143,7 +146,9 @@ pub enum Want {
 
 /// Connections to coordinators that one side of Warren keeps.
 pub struct Upstream {
-    connector: Connector,
+    connector: Arc<Connector>,
+    /// Connections of one lane are not found from another; 0: the lane that all share.
+    lane: u64,
 }
 
 impl std::fmt::Debug for Upstream {
@@ -162,7 +167,13 @@ pub struct Connected {
 impl Upstream {
     /// An empty pool of at most `keep` idle connections.
     pub fn with_pool(keep: usize) -> Self {
-        Self { connector: Connector::new(Some(ConnectorOptions::new(keep))) }
+        Self { connector: Arc::new(Connector::new(Some(ConnectorOptions::new(keep)))), lane: 0 }
+    }
+
+    /// The same pool without the connections that are in it: the first request connects anew.
+    pub fn afresh(&self) -> Self {
+        let lane = rand::random::<u64>() | 1;
+        Self { connector: self.connector.clone(), lane }
     }
 
     /// Connects to the first of the cluster's addresses that accepts.
@@ -174,7 +185,11 @@ impl Upstream {
         let name = cluster.name().to_string();
         let mut failure = ExchangeError::NoAddress(name.clone());
         for address in cluster.addresses().iter() {
-            let peer = peer(cluster, *address, timeouts);
+            let mut peer = peer(cluster, *address, timeouts);
+            if self.lane != 0 {
+                peer.group_key ^= self.lane;
+                peer.options.idle_timeout = Some(LANE_IDLE);
+            }
             match self.connector.get_http_session(&peer).await {
                 Ok((session, _)) => return Ok(Connected { session, peer, cluster: name }),
                 Err(source) => failure = ExchangeError::Connect { cluster: name.clone(), source },
@@ -270,6 +285,10 @@ impl Upstream {
 impl Spoken {
     fn of(self, cluster: String, bounds: Bounds) -> ExchangeError {
         match self {
+            // Its own clock may ring before that of the whole exchange, which has the same time.
+            Self::Broken(source) if *source.etype() == ErrorType::ReadTimedout => {
+                ExchangeError::Deadline { cluster, limit: bounds.answer }
+            }
             Self::Broken(source) => ExchangeError::Broken { cluster, source },
             Self::TooLarge => ExchangeError::TooLarge { cluster, limit: bounds.body },
         }

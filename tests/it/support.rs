@@ -3,6 +3,7 @@
 pub(crate) mod authority;
 mod believers;
 pub(crate) mod clients;
+pub(crate) mod crossroads;
 pub(crate) mod gateway;
 pub(crate) mod mariadb;
 pub(crate) mod raw;

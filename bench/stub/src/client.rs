@@ -48,7 +48,12 @@ pub struct Client {
 impl Client {
     /// A client that sends `X-Trino-User: stub`.
     pub fn new(address: SocketAddr) -> Self {
-        Self { address, headers: Vec::new() }.with("X-Trino-User", "stub")
+        Self::named(address, "stub")
+    }
+
+    /// A client that sends this as `X-Trino-User`.
+    pub fn named(address: SocketAddr, user: &str) -> Self {
+        Self { address, headers: Vec::new() }.with("X-Trino-User", user)
     }
 
     /// The same with one more header line on each request.
