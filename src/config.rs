@@ -293,6 +293,8 @@ pub struct Health {
     /// `lost_after`: how long nothing of a coordinator must have been reached until its queries
     /// are answered with an error. Default: 60 s.
     pub lost_after: Duration,
+    /// `ramp`: how long a cluster that became ready takes fewer queries than its share. Default: 60 s.
+    pub ramp: Duration,
     /// `eject_percent`: the share of submits, or of pages, within ten seconds that must have failed
     /// until the cluster is taken out. 0: never. Default: 50.
     pub eject_percent: u32,

@@ -134,7 +134,7 @@ fn warren_conf(listen: SocketAddr, admin: SocketAddr, ports: [SocketAddr; 2], lo
         "[listen]\nclient = \"{listen}\"\nadmin = \"{admin}\"\nworkers = 1\n\n\
          [store]\nurl = \"sqlite:warren.db\"\n\n\
          [rules]\nfile = \"route.lua\"\ndefault_group = \"bench\"\n\n\
-         [health]\nsettle = \"0s\"\n\n\
+         [health]\nsettle = \"0s\"\nramp = \"0s\"\n\n\
          [log]\nlevel = \"{log}\"\n\n[[groups]]\nname = \"bench\"\n\n{clusters}"
     )
 }

@@ -130,7 +130,7 @@ impl BackendSelection for LeastLoaded {
             .iter()
             .filter_map(cluster_of)
             .map(|cluster| Candidate {
-                load: cluster.ledger().load(now),
+                load: choose::felt_load(cluster.ledger().load(now), cluster.verdict().warmth(now)),
                 weight: cluster.settings().weight,
             })
             .collect();

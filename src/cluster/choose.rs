@@ -5,6 +5,8 @@ use std::cmp::Ordering;
 
 use rand::Rng;
 
+use crate::health::verdict::WARM;
+
 /// What a choice knows of a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Candidate {
@@ -21,6 +23,13 @@ impl Candidate {
         let right = u64::from(other.load) * u64::from(self.weight.max(1));
         left.cmp(&right)
     }
+}
+
+/// What a cluster looks like that is to take only `warmth` of a thousand of its share: as if each query
+/// were as many more there, one that comes next too.
+pub fn felt_load(load: u32, warmth: u32) -> u32 {
+    let felt = (u64::from(load) + 1) * u64::from(WARM) / u64::from(warmth.clamp(1, WARM)) - 1;
+    u32::try_from(felt).unwrap_or(u32::MAX)
 }
 
 /// The places of `candidates` in the order in which they should be tried.
@@ -64,6 +73,26 @@ mod tests {
         let firsts: Vec<_> = (0..1000).map(|_| first(&[(1, 1), (1, 1)], rng)).collect();
         let ones = firsts.iter().filter(|place| **place == 1).count();
         assert!((400..600).contains(&ones), "{ones} of 1000");
+    }
+
+    #[test]
+    fn one_that_is_cold_takes_a_tenth() {
+        let taken = |warmth| {
+            let rng = &mut StdRng::seed_from_u64(3);
+            let mut loads = [100_u32, 0];
+            for _ in 0..100 {
+                loads[first(&[(loads[0], 1), (felt_load(loads[1], warmth), 1)], rng)] += 1;
+            }
+            loads[1]
+        };
+        // 100 queries run on the other one when 100 more come.
+        let [warm, half, cold] = [WARM, WARM / 2, WARM / 10].map(taken);
+        assert_eq!(warm, 100);
+        assert!((66..=67).contains(&half) && (17..=18).contains(&cold), "{half} {cold}");
+        assert_eq!(
+            [felt_load(7, WARM), felt_load(0, 0), felt_load(u32::MAX, 1)],
+            [7, 999, u32::MAX]
+        );
     }
 
     #[test]

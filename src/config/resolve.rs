@@ -283,6 +283,7 @@ fn health(section: &Section<'_>) -> Option<Health> {
         fall: u32::try_from(fall?).ok()?,
         settle: section.duration("settle", Duration::ZERO..=HOUR),
         lost_after: section.duration("lost_after", SECOND..=24 * HOUR),
+        ramp: section.duration("ramp", Duration::ZERO..=HOUR),
         eject_percent: u32::try_from(eject_percent?).ok()?,
         eject_requests: u32::try_from(eject_requests?).ok()?,
     };

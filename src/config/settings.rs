@@ -119,6 +119,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("health.fall", Value("3"), "number", Reload, "failed probes in a row that make it unhealthy"),
     setting("health.settle", Value("10s"), "time", Reload, "how long a coordinator that was seen to start, or that has been up for less than three minutes, must have been started before it is ready: at first Trino runs `SELECT 1` and fails scans of tables"),
     setting("health.lost_after", Value("60s"), "time", Reload, "how long nothing of a coordinator must have been reached until its queries are answered with an error"),
+    setting("health.ramp", Value("60s"), "time", Reload, "how long a cluster that became ready after a start or a fall takes fewer queries, a tenth of its share at first; one that was up for three minutes when Warren first saw it takes its share at once"),
     setting("health.eject_percent", Value("50"), "number", Reload, "the share of submits, or of pages, of the last ten seconds that must have failed (no answer, or 5xx) until a cluster is taken out and probed at once; 0: never"),
     setting("health.eject_requests", Value("20"), "number", Reload, "how many submits, or pages, of ten seconds that takes at least"),
     setting("rollouts.command", Empty, "list of texts", Reload, "a program and its arguments, run before and after each phase of a rollout with what happens as JSON on its standard input; the rollout waits until it succeeds"),

@@ -143,6 +143,7 @@ fn every_default_of_the_list_is_a_good_value() {
             fall: 3,
             settle: 10s,
             lost_after: 60s,
+            ramp: 60s,
             eject_percent: 50,
             eject_requests: 20,
         }"#]]

@@ -116,6 +116,7 @@ mod tests {
         fall: 1,
         min_workers: 1,
         statement_period: PERIOD,
+        ramp: Duration::ZERO,
         settle: Duration::ZERO,
     };
 

@@ -16,6 +16,9 @@ use seats::Seats;
 /// A process that has been up for less may have started a moment ago; booting takes most of a minute.
 const YOUNG: Duration = Duration::from_secs(180);
 
+/// The warmth of a cluster that takes its whole share of queries.
+pub const WARM: u32 = 1000;
+
 /// Whether a cluster can take queries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Health {
@@ -96,6 +99,8 @@ pub struct Thresholds {
     /// How long a coordinator must have been started. Trino runs `SELECT 1` at once, and fails the
     /// scan of a table with "No nodes available to run query" until it has placed its catalogs.
     pub settle: Duration,
+    /// How long a cluster that became ready takes fewer queries.
+    pub ramp: Duration,
 }
 
 impl Thresholds {
@@ -107,6 +112,7 @@ impl Thresholds {
             min_workers: 0,
             statement_period: health.statement_period,
             settle: health.settle,
+            ramp: health.ramp,
         }
     }
 }
@@ -131,6 +137,10 @@ pub struct Verdict {
     answers: bool,
     /// Whether it had too few workers when they were counted last.
     lacks_workers: bool,
+    /// Whether it has to warm up when it is ready: it started, fell, or is another one than before.
+    cold: bool,
+    /// From when and for how long it warms up.
+    warming: Option<(Instant, Duration)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,6 +175,8 @@ impl Default for Verdict {
             was_ready: false,
             answers: false,
             lacks_workers: false,
+            cold: false,
+            warming: None,
         }
     }
 }
@@ -198,6 +210,17 @@ impl Verdict {
             && self.answers
             && !self.lacks_workers
             && !self.seats.are_shared(now)
+    }
+
+    /// How much of its share of queries it should take, of a thousand; a tenth at first.
+    pub fn warmth(&self, now: Instant) -> u32 {
+        let Some((from, ramp)) = self.warming.filter(|(_, ramp)| !ramp.is_zero()) else {
+            return WARM;
+        };
+        let gone = now.saturating_duration_since(from).as_millis() * u128::from(WARM);
+        let warmth =
+            gone.checked_div(ramp.as_millis()).and_then(|warmth| u32::try_from(warmth).ok());
+        warmth.unwrap_or(WARM).clamp(WARM / 10, WARM)
     }
 
     /// Whether `coordinator` ran a statement at `since` or later, and no look failed after it.
@@ -259,6 +282,7 @@ impl Verdict {
                 reason: "its name leads to other addresses; waiting for a statement to run"
                     .to_owned(),
                 falls: self.falls,
+                cold: true,
                 ..Self::default()
             },
         }
@@ -282,6 +306,7 @@ impl Verdict {
             uptime: Some(uptime),
             falls: if flaps { self.falls.and(now) } else { self.falls },
             seats: self.seats,
+            cold: true,
             ..Self::default()
         }
     }
@@ -296,6 +321,7 @@ impl Verdict {
                 stage: Stage::Starting { proven: false, good: 0 },
                 reason: "the coordinator restarted; waiting for a statement to run".to_owned(),
                 answers,
+                cold: true,
                 ..fresh
             };
         }
@@ -305,6 +331,7 @@ impl Verdict {
                 stage: Stage::Starting { proven: false, good: 0 },
                 reason: "waiting for a statement to run".to_owned(),
                 settled,
+                cold: next.cold || uptime < YOUNG,
                 ..next
             },
             Stage::Starting { proven: true, good } => {
@@ -356,8 +383,9 @@ impl Verdict {
             let reason = format!("it has started, and settles for {settling:.0?}");
             return Self { stage: waiting(good), reason, ..self };
         }
-        let reason = "ready".to_owned();
-        Self { stage: Stage::Ready, reason, failures: 0, was_ready: true, ..self }
+        let warming = self.cold.then_some((now, limits.ramp));
+        let (stage, reason) = (Stage::Ready, "ready".to_owned());
+        Self { stage, reason, failures: 0, was_ready: true, cold: false, warming, ..self }
     }
 
     fn statement_failed(self, why: String, limits: &Thresholds, now: Instant) -> Self {
@@ -384,7 +412,7 @@ impl Verdict {
         let failures = self.failures.max(1);
         let falls = if self.stage == Stage::Ready { self.falls.and(now) } else { self.falls };
         let stage = Stage::Unhealthy { proven: false, good: 0 };
-        Self { stage, reason: why, failures, falls, ..self }
+        Self { stage, reason: why, failures, falls, cold: true, ..self }
     }
 
     fn reason_or(&self, text: &str) -> String {

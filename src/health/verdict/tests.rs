@@ -12,6 +12,7 @@ const LIMITS: Thresholds = Thresholds {
     min_workers: 2,
     statement_period: Duration::from_secs(30),
     settle: Duration::ZERO,
+    ramp: Duration::from_secs(60),
 };
 
 fn info(uptime: u64) -> Evidence {
@@ -320,4 +321,26 @@ fn an_unhealthy_one_may_be_tried_if_it_was_ready_and_answers() {
     let never = [(0, info(100)), (1, failed()), (2, failed()), (3, failed())];
     let (verdict, now) = after(&never);
     assert_eq!((verdict.health(), verdict.may_be_tried(now)), (Health::Unhealthy, false));
+}
+
+#[test]
+fn one_that_started_or_fell_warms_up() {
+    let ready = |uptime| vec![(0, info(uptime)), (0, done(None)), (2, info(uptime + 2))];
+    let warmth = |looks: &[(u64, Evidence)], seconds| {
+        let (verdict, now) = after(looks);
+        assert_eq!(verdict.health(), Health::Ready);
+        verdict.warmth(now + Duration::from_secs(seconds))
+    };
+    assert_eq!(warmth(&ready(3600), 0), WARM, "it was up long before us");
+    let young = ready(5);
+    assert_eq!(
+        [0, 5, 30, 59, 60, 6000].map(|at| warmth(&young, at)),
+        [100, 100, 500, 983, 1000, 1000]
+    );
+    let mut fallen = ready(3600);
+    fallen.extend([(3, refused()), (5, info(3605)), (5, done(None)), (7, info(3607))]);
+    assert_eq!([0, 30].map(|at| warmth(&fallen, at)), [100, 500]);
+    let mut moved = ready(3600);
+    moved.extend([(3, Evidence::Moved), (5, info(7200)), (5, done(None)), (7, info(7202))]);
+    assert_eq!(warmth(&moved, 0), 100);
 }

@@ -163,7 +163,7 @@ fn settings(client: SocketAddr, admin: SocketAddr, pairs: &[Pair], scale: Scale)
          [store]\nurl = \"sqlite:warren.db\"\n\n[state]\nfolder = \"state\"\n\n\
          [rules]\nfile = \"route.lua\"\ndefault_group = \"{}\"\ncpu = \"100ms\"\n\n\
          [log]\nlevel = \"warn\"\n\n\
-         [health]\ninfo_period = \"200ms\"\nstatement_period = \"1h\"\nrise = 1\nsettle = \"0s\"\n\
+         [health]\ninfo_period = \"200ms\"\nstatement_period = \"1h\"\nrise = 1\nsettle = \"0s\"\nramp = \"0s\"\n\
          load_period = \"{}\"\n\n[timeouts]\nfirst_get = \"{}\"\n\n",
         pairs[0].group,
         scale.text(POLL),

@@ -18,7 +18,7 @@ const LOG_LINES: usize = 40;
 
 /// Looks that are short enough for tests.
 const HEALTH: &str = "info_period = \"100ms\"\nstatement_period = \"1s\"\nload_period = \"200ms\"\n\
-                      timeout = \"1s\"\nstatement_timeout = \"1s\"\nsettle = \"0s\"\n";
+                      timeout = \"1s\"\nstatement_timeout = \"1s\"\nsettle = \"0s\"\nramp = \"0s\"\n";
 
 /// The settings of a gateway.
 #[derive(Debug, Clone)]

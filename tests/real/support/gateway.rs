@@ -17,7 +17,7 @@ const LOG_LINES: usize = 40;
 const SQLITE: &str = "sqlite:warren.db";
 
 /// The coordinators that all tests share started long ago; those of a test that boots them settle.
-const AT_ONCE: &str = "[health]\nsettle = \"0s\"\n";
+const AT_ONCE: &str = "[health]\nsettle = \"0s\"\nramp = \"0s\"\n";
 
 /// What stands in the settings beside ports, store and addresses of clusters.
 #[derive(Debug, Clone, Default)]
