@@ -380,9 +380,13 @@ pub(crate) mod tests {
             zone: None,
             initial_intent: Intent::Active,
             min_workers: 1,
+            expected_workers: 0,
+            workers_percent: 50,
             probe: Probe {
                 user: "warren".into(),
                 password: None,
+                token: None,
+                certificate: None,
                 statement: "SELECT 1".into(),
                 headers: BTreeMap::new(),
             },

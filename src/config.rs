@@ -365,12 +365,26 @@ pub struct ClusterConfig {
     /// `min_workers`: active workers that it must have to be ready; above 1 they are counted by a
     /// statement, which then is the probe. Default: 1.
     pub min_workers: u32,
+    /// `expected_workers`: how many it has when all is well. 0: not told, which is the default.
+    pub expected_workers: u32,
+    /// `workers_percent`: the share of them that must be active. Default: 50.
+    pub workers_percent: u32,
     /// `probe`.
     pub probe: Probe,
     /// `tls.ca`: a PEM file with the authorities to believe instead of the system's.
     pub ca: Option<PathBuf>,
     /// `tls.server_name`: the name in its certificate, if not the host of `url`.
     pub server_name: Option<String>,
+}
+
+impl ClusterConfig {
+    /// The active workers that it must have to be ready; 0: they are not counted.
+    pub fn needed_workers(&self) -> u32 {
+        let share = u64::from(self.expected_workers) * u64::from(self.workers_percent);
+        let share = u32::try_from(share.div_ceil(100)).unwrap_or(u32::MAX);
+        let needed = self.min_workers.max(share);
+        if needed > 1 { needed } else { 0 }
+    }
 }
 
 /// The address of a cluster.
@@ -411,6 +425,10 @@ pub struct Probe {
     pub user: String,
     /// `password`: sent as Basic credentials.
     pub password: Option<Secret>,
+    /// `token`: sent as a bearer's, in the place of a password.
+    pub token: Option<Secret>,
+    /// `certificate` and `key`: the PEM files of the certificate that probes show.
+    pub certificate: Option<(PathBuf, PathBuf)>,
     /// `statement`. Default: `SELECT 1`.
     pub statement: String,
     /// `headers`: further headers.

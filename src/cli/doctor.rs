@@ -84,6 +84,8 @@ fn url(text: &str) -> Result<ClusterUrl, String> {
 struct Who {
     user: String,
     password: Option<Secret>,
+    token: Option<Secret>,
+    certificate: Option<(PathBuf, PathBuf)>,
     headers: BTreeMap<String, String>,
     /// Whether it is the probe user of the cluster.
     is_probe: bool,
@@ -91,23 +93,26 @@ struct Who {
 
 impl Who {
     fn apply(&self, settings: ClusterConfig) -> ClusterConfig {
-        let Self { user, password, headers, .. } = self.clone();
-        ClusterConfig { probe: Probe { user, password, headers, ..settings.probe }, ..settings }
+        let Self { user, password, token, certificate, headers, .. } = self.clone();
+        let probe = Probe { user, password, token, certificate, headers, ..settings.probe };
+        ClusterConfig { probe, ..settings }
     }
 }
 
 /// Who asks a cluster as a client: who was named, else a stranger, else, where the probe user needs
 /// credentials, that one.
 fn who_asks(given: Option<&Who>, settings: &ClusterConfig) -> Who {
-    let Probe { user, password, headers, .. } = settings.probe.clone();
+    let Probe { user, password, token, certificate, headers, .. } = settings.probe.clone();
+    let logs_in = password.is_some() || token.is_some() || certificate.is_some();
     match given {
         Some(who) => Who { is_probe: who.user == user, ..who.clone() },
-        None if password.is_some() || !headers.is_empty() => {
-            Who { user, password, headers, is_probe: true }
+        None if logs_in || !headers.is_empty() => {
+            Who { user, password, token, certificate, headers, is_probe: true }
         }
         None => {
             let (user, headers) = (STRANGER.to_owned(), BTreeMap::new());
-            Who { user, password: None, headers, is_probe: false }
+            let (password, token, certificate) = (None, None, None);
+            Who { user, password, token, certificate, headers, is_probe: false }
         }
     }
 }
@@ -183,7 +188,8 @@ impl Doctor {
                 Some(Secret::new(text.trim_end_matches(['\r', '\n']).to_owned()))
             }
         };
-        Ok(Some(Who { user, password, headers: BTreeMap::new(), is_probe: false }))
+        let (token, certificate, headers) = (None, None, BTreeMap::new());
+        Ok(Some(Who { user, password, token, certificate, headers, is_probe: false }))
     }
 
     /// Where clients come in: what --url names, else the address that they are told, and the port.
@@ -211,6 +217,8 @@ impl Doctor {
         let nobody = || Probe {
             user: STRANGER.to_owned(),
             password: None,
+            token: None,
+            certificate: None,
             statement: String::new(),
             headers: BTreeMap::new(),
         };
@@ -222,6 +230,8 @@ impl Doctor {
             zone: None,
             initial_intent: Intent::Active,
             min_workers: 1,
+            expected_workers: 0,
+            workers_percent: 50,
             probe: config.clusters.first().map_or_else(nobody, |like| like.probe.clone()),
             ca: self.ca.clone(),
             server_name: None,

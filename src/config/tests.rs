@@ -159,13 +159,21 @@ fn the_complete_file_has_all_settings_at_their_defaults() {
     assert_eq!(format!("{shipped:#?}"), format!("{smallest:#?}"));
 
     let folder = tempfile::tempdir().expect("a folder");
-    for (name, text) in [("ca.pem", "-----BEGIN CERTIFICATE-----"), ("password", "canary\n")] {
+    for (name, text) in [
+        ("ca.pem", "-----BEGIN CERTIFICATE-----"),
+        ("probe.pem", "-----BEGIN CERTIFICATE-----"),
+        ("probe.key", "-----BEGIN PRIVATE KEY-----"),
+        ("password", "canary\n"),
+        ("token", "canary.canary.canary\n"),
+    ] {
         std::fs::write(folder.path().join(name), text).expect("written");
     }
     let at = |name: &str| folder.path().join(name).display().to_string();
     let whole = whole_of_conf()
         .replace("/etc/warren/trino-ca.pem", &at("ca.pem"))
         .replace("/run/secrets/warren-probe", &at("password"))
+        .replace("/run/secrets/warren-token", &at("token"))
+        .replace("/etc/warren/probe.", &at("probe."))
         .replace("http://127.0.0.1:18081", "https://127.0.0.1:18081");
     let config = parse(&whole).map_err(|problems| problems.to_string()).expect("good");
     let shown = differences(&config).replace(&folder.path().display().to_string(), "(folder)");
@@ -233,6 +241,15 @@ fn the_complete_file_has_all_settings_at_their_defaults() {
         ),
         password: Some(
         (secret),
+        ),
+        token: Some(
+        (secret),
+        ),
+        certificate: Some(
+        (
+        "(folder)/probe.pem",
+        "(folder)/probe.key",
+        ),
         ),
         ca: Some(
         "(folder)/ca.pem",
@@ -641,7 +658,7 @@ name = "bi"
             /etc/warren/warren.toml:7:8: clusters[0].probe.user = "a:b": a user with `:`, which Basic credentials cannot carry; choose another
             /etc/warren/warren.toml:8:13: clusters[0].probe.statement = "SELECT 1;": not one statement; write one statement without `;`, as `"SELECT 1"`
             /etc/warren/warren.toml:9:12: clusters[0].probe.password: a secret must not stand in this file; write where it is, `{ env = "NAME" }` or `{ file = "PATH" }`
-            /etc/warren/warren.toml:10:11: clusters[0].probe.headers: `Authorization` must not stand here; use `user` and `password` of the probe
+            /etc/warren/warren.toml:10:11: clusters[0].probe.headers: `Authorization` must not stand here; use `user`, `password` and `token` of the probe
             /etc/warren/warren.toml:10:11: clusters[0].probe.headers: `Host` is set by Warren; remove it
             /etc/warren/warren.toml:10:11: clusters[0].probe.headers: "X Y" is no name of a header; use letters, digits and `-`
             /etc/warren/warren.toml:10:11: clusters[0].probe.headers: the value of `X-Bad` is not one line of text; write it in quotes, without control characters
@@ -702,4 +719,49 @@ proptest::proptest! {
             let _ = parse(&format!("[{section}]\n{} = {value}\n{key} = {value}", setting.name()));
         }
     }
+}
+
+#[test]
+fn a_share_of_workers_or_a_number() {
+    let needed = |lines: &str| {
+        let text = format!("{SMALLEST}\n{lines}\n");
+        let config = parse(&text).map_err(|problems| problems.to_string()).expect("good");
+        config.clusters.last().map(super::ClusterConfig::needed_workers)
+    };
+    assert_eq!(needed(""), Some(0), "one is not counted");
+    assert_eq!(needed("min_workers = 3"), Some(3));
+    assert_eq!(needed("expected_workers = 5"), Some(3), "half of them, rounded up");
+    assert_eq!(needed("expected_workers = 2"), Some(0), "one again");
+    assert_eq!(needed("expected_workers = 10\nworkers_percent = 80\nmin_workers = 3"), Some(8));
+    assert_eq!(needed("expected_workers = 10\nworkers_percent = 10\nmin_workers = 3"), Some(3));
+}
+
+#[test]
+fn credentials_of_probes() {
+    check(
+        r#"
+[rules]
+default_group = "bi"
+[[groups]]
+name = "bi"
+[[clusters]]
+name = "a"
+group = "bi"
+url = "http://a:1"
+workers_percent = 101
+probe = { token = "abc", certificate = "/nowhere/probe.pem", key = "/nowhere/probe.key" }
+[[clusters]]
+name = "b"
+group = "bi"
+url = "https://b:1"
+probe = { key = "/nowhere/probe.key" }
+"#,
+        expect![[r#"
+            /etc/warren/warren.toml:10:19: clusters[0].workers_percent = 101: too large; between 1 and 100
+            /etc/warren/warren.toml:11:19: clusters[0].probe.token: a secret must not stand in this file; write where it is, `{ env = "NAME" }` or `{ file = "PATH" }`
+            /etc/warren/warren.toml:11:40: clusters[0].probe.certificate: cannot read `/nowhere/probe.pem`: No such file or directory (os error 2); name a PEM file with a certificate, and one with its key
+            /etc/warren/warren.toml:11:40: clusters[0].probe.certificate: a certificate for a cluster that is spoken to without TLS; write `https://` in `url`, or remove `certificate` and `key`
+            /etc/warren/warren.toml:11:68: clusters[0].probe.key: cannot read `/nowhere/probe.key`: No such file or directory (os error 2); name a PEM file with a certificate, and one with its key
+            /etc/warren/warren.toml:16:17: clusters[1].probe.key: no `certificate` beside it; name both, or none"#]],
+    );
 }

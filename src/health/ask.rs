@@ -102,7 +102,8 @@ impl Asker {
             header.map_err(|source| ExchangeError::Broken { cluster: cluster(), source })?;
         let call = Call { header, body: question.body };
         let bounds = Bounds { answer: question.timeout, body: ANSWER_MAX };
-        let asked = self.upstream.exchange(&self.cluster, call, timeouts, bounds);
+        let upstream = self.upstream.showing(&self.cluster.settings().probe);
+        let asked = upstream.exchange(&self.cluster, call, timeouts, bounds);
         // The connect has bounds of its own, which may be longer than what is left of this one.
         let limit = question.timeout + timeouts.connect;
         match tokio::time::timeout(limit, asked).await {
@@ -126,11 +127,12 @@ impl Asker {
             .map_err(|error| AskError::Failed(format!("{path} answered no such JSON: {error}")))
     }
 
-    /// Whether the coordinator must hear that we came by TLS: it takes passwords from nobody else,
+    /// Whether the coordinator must hear that we came by TLS: it takes credentials from nobody else,
     /// and believes a proxy about it if it reads forwarded headers.
     pub fn vouches_for_tls(&self) -> bool {
-        let password = self.cluster.settings().probe.password.is_some();
-        password && self.cluster.url().scheme == Scheme::Http
+        let settings = self.cluster.settings();
+        let credentials = settings.probe.password.is_some() || settings.probe.token.is_some();
+        credentials && self.cluster.url().scheme == Scheme::Http
     }
 
     fn header(&self, question: &Question<'_>) -> pingora::Result<RequestHeader> {
@@ -142,7 +144,9 @@ impl Asker {
         header.insert_header("X-Trino-User", &settings.probe.user)?;
         header.insert_header("X-Trino-Source", SOURCE)?;
         header.insert_header("X-Trino-Client-Tags", "warren")?;
-        if let Some(password) = &settings.probe.password {
+        if let Some(token) = &settings.probe.token {
+            header.insert_header("Authorization", format!("Bearer {}", token.reveal()))?;
+        } else if let Some(password) = &settings.probe.password {
             let pair = format!("{}:{}", settings.probe.user, password.reveal());
             header.insert_header("Authorization", format!("Basic {}", STANDARD.encode(pair)))?;
         }

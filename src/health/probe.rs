@@ -73,9 +73,8 @@ pub fn jittered(period: Duration) -> Duration {
 }
 
 fn thresholds(config: &Config, asker: &Asker) -> Thresholds {
-    let min_workers = asker.cluster.settings().min_workers;
     Thresholds {
-        min_workers: if min_workers > 1 { min_workers } else { 0 },
+        min_workers: asker.cluster.settings().needed_workers(),
         statement_period: jittered(config.health.statement_period),
         ..Thresholds::of(&config.health)
     }
@@ -159,7 +158,7 @@ fn duration_of(text: &str) -> Option<Duration> {
 /// Runs the statement that proves that a cluster works.
 async fn run_statement(asker: Asker, config: Arc<Config>) -> Evidence {
     let settings = asker.cluster.settings();
-    let counts = settings.min_workers > 1;
+    let counts = settings.needed_workers() > 0;
     let text = if counts { WORKERS } else { settings.probe.statement.as_str() };
     match statement::run(&asker, &config, text).await {
         Err(why) => Evidence::StatementFailed(why),

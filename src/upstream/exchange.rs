@@ -9,13 +9,14 @@ use pingora::connectors::http::Connector;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::client::HttpSession;
 use pingora::upstreams::peer::HttpPeer;
+use pingora::utils::tls::CertKey;
 use pingora::{ErrorType, ImmutStr};
 use pingora_proxy::Session;
 use thiserror::Error;
 
-use super::peer;
+use super::{peer, trust};
 use crate::cluster::Cluster;
-use crate::config::Timeouts;
+use crate::config::{Probe, Timeouts};
 
 /// Why an exchange gave no answer. The variant tells how far it came.
 #[derive(Debug, Error)]
@@ -149,6 +150,8 @@ pub struct Upstream {
     connector: Arc<Connector>,
     /// Connections of one lane are not found from another; 0: the lane that all share.
     lane: u64,
+    /// The certificate that is shown to coordinators.
+    identity: Option<Arc<CertKey>>,
 }
 
 impl std::fmt::Debug for Upstream {
@@ -167,13 +170,21 @@ pub struct Connected {
 impl Upstream {
     /// An empty pool of at most `keep` idle connections.
     pub fn with_pool(keep: usize) -> Self {
-        Self { connector: Arc::new(Connector::new(Some(ConnectorOptions::new(keep)))), lane: 0 }
+        let connector = Arc::new(Connector::new(Some(ConnectorOptions::new(keep))));
+        Self { connector, lane: 0, identity: None }
     }
 
     /// The same pool without the connections that are in it: the first request connects anew.
     pub fn afresh(&self) -> Self {
         let lane = rand::random::<u64>() | 1;
-        Self { connector: self.connector.clone(), lane }
+        Self { connector: self.connector.clone(), lane, identity: self.identity.clone() }
+    }
+
+    /// The same pool, with the certificate of these credentials, if they have one.
+    pub fn showing(&self, probe: &Probe) -> Self {
+        let pair = probe.certificate.as_ref();
+        let identity = pair.and_then(|(certificate, key)| trust::identity(certificate, key));
+        Self { connector: self.connector.clone(), lane: self.lane, identity }
     }
 
     /// Connects to the first of the cluster's addresses that accepts.
@@ -186,6 +197,7 @@ impl Upstream {
         let mut failure = ExchangeError::NoAddress(name.clone());
         for address in cluster.addresses().iter() {
             let mut peer = peer(cluster, *address, timeouts);
+            peer.client_cert_key.clone_from(&self.identity);
             if self.lane != 0 {
                 peer.group_key ^= self.lane;
                 peer.options.idle_timeout = Some(LANE_IDLE);

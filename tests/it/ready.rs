@@ -158,6 +158,31 @@ fn a_probe_with_a_password_says_that_it_came_by_tls() {
 }
 
 #[test]
+fn a_probe_with_a_token_sends_it_in_the_place_of_a_password() {
+    let blue = Stub::start(StubOptions::default());
+    // Any text will do as a token.
+    let source = "{ env = \"CARGO_PKG_NAME\" }";
+    let probe = format!("probe = {{ token = {source}, password = {source} }}");
+    let _gateway = Plan::of(&[("blue", "bi", &blue)]).setting("clusters", &probe).start_ready();
+    let seen = blue.requests();
+    let expected = format!("Bearer {}", env!("CARGO_PKG_NAME"));
+    let told = |request: &RequestRecord| request.header("authorization") == Some(&*expected);
+    assert!(seen.iter().filter(|request| is_probe(request)).all(told), "{seen:?}");
+}
+
+#[test]
+fn a_share_of_the_expected_workers_is_needed() {
+    let blue = Stub::start(StubOptions::default().with(|behaviour| behaviour.workers = 2));
+    let share = "expected_workers = 5\nworkers_percent = 50";
+    let gateway = Plan::of(&[("blue", "bi", &blue)]).setting("clusters", share).start();
+    gateway.wait_until("blue", "unhealthy");
+    let told = gateway.cluster("blue").unwrap()["health_reason"].clone();
+    assert_eq!(told, "2 active workers, 3 wanted");
+    blue.change(|behaviour| behaviour.workers = 3);
+    gateway.wait_until("blue", "ready");
+}
+
+#[test]
 fn a_probe_without_a_password_says_nothing_about_tls() {
     let blue = Stub::start(StubOptions::default());
     let _gateway = Plan::of(&[("blue", "bi", &blue)]).start_ready();

@@ -21,8 +21,13 @@ struct Far {
 impl Far {
     /// With the certificate `own` of the authority.
     fn start(authority: &Authority) -> Self {
+        Self::start_with(authority, "")
+    }
+
+    /// The same with these further settings of its port.
+    fn start_with(authority: &Authority, rest: &str) -> Self {
         let (stub, address) = (Stub::start(StubOptions::default()), free_address());
-        let listener = authority.listener(address, &["own"], "");
+        let listener = authority.listener(address, &["own"], rest);
         let warren = Plan::of(&[("stub", "bi", &stub)]).sections(&listener).start_ready();
         Self { stub, address, _warren: warren }
     }
@@ -77,6 +82,34 @@ fn a_good_certificate_is_believed() {
         let query = Query::run(&gateway.client(), "SELECT 1").unwrap();
         (query.mark() == far.stub.coordinator_id()).then_some(())
     });
+}
+
+#[test]
+fn probes_show_their_certificate_where_one_is_asked_for() {
+    let authority = Authority::new();
+    authority.sign("own", &["localhost"]);
+    authority.sign("probe", &["warren"]);
+    let ca = format!("client_ca = \"{}\"\n", authority.path("ca.pem").display());
+    let (near, far) = (Stub::start(StubOptions::default()), Far::start_with(&authority, &ca));
+    let without = gateway(&near, &far.cluster(&authority, ""));
+    without.wait_until("near", "ready");
+    without.wait_until("far", "unhealthy");
+    assert_eq!(far.statements(), 0);
+    let path = |file: &str| authority.path(file).display().to_string();
+    let shown = format!(
+        "[clusters.probe]\ncertificate = \"{}\"\nkey = \"{}\"\n",
+        path("probe.pem"),
+        path("probe.key")
+    );
+    gateway(&near, &far.cluster(&authority, &shown)).wait_until("far", "ready");
+    // Another authority's is refused as none is.
+    let other = Authority::new();
+    other.sign("probe", &["warren"]);
+    let strange = shown.replace(&path(""), &other.path("").display().to_string());
+    assert_ne!(strange, shown);
+    let refused = gateway(&near, &far.cluster(&authority, &strange));
+    refused.wait_until("near", "ready");
+    refused.wait_until("far", "unhealthy");
 }
 
 #[test]

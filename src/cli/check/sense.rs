@@ -1,7 +1,7 @@
 //! Settings that are allowed and are probably not what was meant. Pure.
 
 use crate::cli::finding::Finding;
-use crate::config::{Config, Scheme};
+use crate::config::{Config, Probe, Scheme};
 use crate::store::Intent;
 
 /// Warns of what looks like a slip.
@@ -24,8 +24,9 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
         findings.push(Finding::warning("settings", "listen.admin", what.to_owned()));
     }
     for cluster in &config.clusters {
-        if cluster.probe.password.is_some() && cluster.url.scheme == Scheme::Http {
-            let what = "the probe's password goes over plain HTTP, which Trino refuses unless it \
+        let Probe { password, token, .. } = &cluster.probe;
+        if (password.is_some() || token.is_some()) && cluster.url.scheme == Scheme::Http {
+            let what = "the probe's password or token goes over plain HTTP, which Trino refuses unless it \
                         is told to trust a proxy";
             findings.push(Finding::warning("cluster", cluster.name.as_str(), what.to_owned()));
         }

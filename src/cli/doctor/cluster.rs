@@ -193,14 +193,14 @@ impl Visit<'_> {
     }
 
     async fn workers(&mut self, hop: &Hop<'_>) {
-        let wanted = self.settings.min_workers;
+        let wanted = self.settings.needed_workers();
         match hop.run(WORKERS).await {
             Ok(Ran { rows, .. }) => {
                 let count = rows.first().and_then(|row| row.first()).and_then(Value::as_u64);
                 let count = count.unwrap_or_default();
                 if wanted > 1 && count < u64::from(wanted) {
                     let text = format!("{count} active workers, {wanted} wanted");
-                    let fix = "start the workers that are missing, or lower `min_workers`";
+                    let fix = "start the workers that are missing, or lower `min_workers` or `workers_percent`";
                     self.findings.push(self.problem_of(text, fix));
                 } else {
                     self.well.push(format!("workers: {count}"));

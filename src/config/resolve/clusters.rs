@@ -121,6 +121,8 @@ struct Parts {
     zone: Option<String>,
     initial_intent: Option<Intent>,
     min_workers: Option<u64>,
+    expected_workers: Option<u64>,
+    workers_percent: Option<u64>,
     probe: Option<Probe>,
     ca: Option<PathBuf>,
     server_name: Option<String>,
@@ -136,6 +138,8 @@ impl Parts {
             zone: self.zone,
             initial_intent: self.initial_intent?,
             min_workers: u32::try_from(self.min_workers?).ok()?,
+            expected_workers: u32::try_from(self.expected_workers?).ok()?,
+            workers_percent: u32::try_from(self.workers_percent?).ok()?,
             probe: self.probe?,
             ca: self.ca,
             server_name: self.server_name,
@@ -160,6 +164,16 @@ fn cluster(section: &Section<'_>, known: &[&GroupName]) -> Parts {
             "write `https://` in `url`, or remove them",
         );
     }
+    let probe_section = section.section("probe", "clusters[].probe");
+    let probe = probe(&probe_section);
+    if let (Some(url), Some(probe)) = (&url, &probe)
+        && url.scheme == crate::config::Scheme::Http
+        && probe.certificate.is_some()
+    {
+        let what = "a certificate for a cluster that is spoken to without TLS";
+        let right = "write `https://` in `url`, or remove `certificate` and `key`";
+        probe_section.complain("certificate", what, right);
+    }
     Parts {
         name,
         group,
@@ -168,7 +182,9 @@ fn cluster(section: &Section<'_>, known: &[&GroupName]) -> Parts {
         zone: section.parsed("zone", one_line),
         initial_intent,
         min_workers: section.number("min_workers", 0..=1_000_000),
-        probe: probe(&section.section("probe", "clusters[].probe")),
+        expected_workers: section.number("expected_workers", 0..=1_000_000),
+        workers_percent: section.number("workers_percent", 1..=100),
+        probe,
         ca,
         server_name,
     }
@@ -207,8 +223,45 @@ fn probe(section: &Section<'_>) -> Option<Probe> {
         Ok(text.to_owned())
     });
     let password = secret::read(section, "password");
+    let token = secret::read(section, "token");
+    if let Some(token) = &token
+        && HeaderValue::from_str(token.reveal()).is_err()
+    {
+        let right = "name where the token stands, alone and in one line";
+        section.complain("token", "not a token that a header can carry", right);
+    }
+    let certificate = pair(section);
     let headers = headers(section);
-    Some(Probe { user: user?, password, statement: statement?, headers })
+    Some(Probe { user: user?, password, token, certificate, statement: statement?, headers })
+}
+
+/// The certificate that a probe shows, and its key.
+fn pair(section: &Section<'_>) -> Option<(PathBuf, PathBuf)> {
+    let (certificate, key) = (section.path("certificate"), section.path("key"));
+    let (Some(certificate), Some(key)) = (&certificate, &key) else {
+        for (given, name, missing) in
+            [(certificate, "certificate", "key"), (key, "key", "certificate")]
+        {
+            if given.is_some() {
+                section.complain(name, format!("no `{missing}` beside it"), "name both, or none");
+            }
+        }
+        return None;
+    };
+    for (name, path, holds) in
+        [("certificate", certificate, "CERTIFICATE"), ("key", key, "PRIVATE KEY")]
+    {
+        let right = "name a PEM file with a certificate, and one with its key";
+        let named = path.display();
+        match std::fs::read_to_string(path) {
+            Err(error) => section.complain(name, format!("cannot read `{named}`: {error}"), right),
+            Ok(text) if !text.contains(&format!("{holds}-----")) => {
+                section.complain(name, format!("no {} in `{named}`", holds.to_lowercase()), right);
+            }
+            Ok(_) => {}
+        }
+    }
+    Some((certificate.clone(), key.clone()))
 }
 
 /// Reads a table of headers. Their values are not shown: some hold credentials.
@@ -240,7 +293,7 @@ fn header(name: &str, value: Option<&str>) -> Result<(String, String), Wrong> {
     };
     if parsed == AUTHORIZATION || parsed == "x-trino-user" {
         let what = format!("`{name}` must not stand here");
-        return Err(Wrong::new(what, "use `user` and `password` of the probe"));
+        return Err(Wrong::new(what, "use `user`, `password` and `token` of the probe"));
     }
     if [HOST, CONTENT_LENGTH, http::header::CONNECTION, http::header::TRANSFER_ENCODING]
         .contains(&parsed)
