@@ -368,7 +368,7 @@ pub(crate) mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::config::{Probe, Scheme};
+    use crate::config::{Probe, Scheme, Source};
     use crate::ids::GroupName;
 
     pub(crate) fn settings(name: &str, port: u16) -> ClusterConfig {
@@ -387,6 +387,7 @@ pub(crate) mod tests {
                 password: None,
                 token: None,
                 certificate: None,
+                source: Source::Statement,
                 statement: "SELECT 1".into(),
                 headers: BTreeMap::new(),
             },

@@ -347,6 +347,15 @@ pub enum Mode {
     ActiveStandby,
 }
 
+/// What shows that a cluster can take queries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// A statement that ran.
+    Statement,
+    /// `/v1/info` alone.
+    Info,
+}
+
 /// `[[clusters]]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClusterConfig {
@@ -429,6 +438,8 @@ pub struct Probe {
     pub token: Option<Secret>,
     /// `certificate` and `key`: the PEM files of the certificate that probes show.
     pub certificate: Option<(PathBuf, PathBuf)>,
+    /// `source`: what shows that the cluster can take queries. Default: a statement.
+    pub source: Source,
     /// `statement`. Default: `SELECT 1`.
     pub statement: String,
     /// `headers`: further headers.

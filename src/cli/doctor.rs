@@ -23,7 +23,7 @@ use super::exit::Exit;
 use super::finding::{self, Finding, Grade};
 use super::{Failure, Shell, locate};
 use crate::config::secret::Secret;
-use crate::config::{self, ClusterConfig, ClusterUrl, Config, Probe, Scheme};
+use crate::config::{self, ClusterConfig, ClusterUrl, Config, Probe, Scheme, Source};
 use crate::ids::{ClusterName, GroupName};
 use crate::store::Intent;
 use clients::Door;
@@ -219,6 +219,7 @@ impl Doctor {
             password: None,
             token: None,
             certificate: None,
+            source: Source::Statement,
             statement: String::new(),
             headers: BTreeMap::new(),
         };

@@ -146,6 +146,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("clusters[].probe.token", Nothing, "secret", Reload, "a JSON web token that is sent as `Authorization: Bearer …` in the place of a password; its file is read again at each reload"),
     setting("clusters[].probe.certificate", Nothing, "path", Reload, "a PEM file with the certificate that probes show; no request of a client is ever sent with it. A changed file counts for the next connection"),
     setting("clusters[].probe.key", Nothing, "path", Reload, "the PEM file with its key"),
+    setting("clusters[].probe.source", Value("statement"), "statement, info", Reload, "what shows that the cluster can take queries: a statement that ran, or `/v1/info` alone, where Warren has no account. Then nobody sees that statements fail, that workers are missing, or, before its first query, which coordinator it is"),
     setting("clusters[].probe.statement", Value("SELECT 1"), "SQL", Reload, "the statement that proves that the cluster works"),
     setting("clusters[].probe.headers", Empty, "table", Reload, "further headers of a probe"),
     setting("clusters[].tls.ca", Nothing, "path", Reload, "a PEM file with the authorities to believe instead of the system's"),

@@ -754,7 +754,13 @@ probe = { token = "abc", certificate = "/nowhere/probe.pem", key = "/nowhere/pro
 name = "b"
 group = "bi"
 url = "https://b:1"
-probe = { key = "/nowhere/probe.key" }
+probe = { key = "/nowhere/probe.key", source = "guess" }
+[[clusters]]
+name = "c"
+group = "bi"
+url = "https://c:1"
+expected_workers = 4
+probe = { source = "info" }
 "#,
         expect![[r#"
             /etc/warren/warren.toml:10:19: clusters[0].workers_percent = 101: too large; between 1 and 100
@@ -762,6 +768,8 @@ probe = { key = "/nowhere/probe.key" }
             /etc/warren/warren.toml:11:40: clusters[0].probe.certificate: cannot read `/nowhere/probe.pem`: No such file or directory (os error 2); name a PEM file with a certificate, and one with its key
             /etc/warren/warren.toml:11:40: clusters[0].probe.certificate: a certificate for a cluster that is spoken to without TLS; write `https://` in `url`, or remove `certificate` and `key`
             /etc/warren/warren.toml:11:68: clusters[0].probe.key: cannot read `/nowhere/probe.key`: No such file or directory (os error 2); name a PEM file with a certificate, and one with its key
-            /etc/warren/warren.toml:16:17: clusters[1].probe.key: no `certificate` beside it; name both, or none"#]],
+            /etc/warren/warren.toml:16:17: clusters[1].probe.key: no `certificate` beside it; name both, or none
+            /etc/warren/warren.toml:16:48: clusters[1].probe.source = "guess": not a source; write `"statement"` or `"info"`
+            /etc/warren/warren.toml:21:20: clusters[2].expected_workers: workers that must be counted, which `probe.source = "info"` cannot; let a statement be the source, or do not ask for workers"#]],
     );
 }

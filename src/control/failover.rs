@@ -107,7 +107,7 @@ fn change(cluster: &Cluster, intent: Intent, reason: &str) -> IntentChange {
 mod tests {
     use super::*;
     use crate::cluster::tests::settings;
-    use crate::config::{self, Mode};
+    use crate::config::{self, Mode, Source};
     use crate::health::verdict::{Evidence, Thresholds};
     use crate::ids::CoordinatorId;
 
@@ -117,6 +117,7 @@ mod tests {
         min_workers: 1,
         statement_period: PERIOD,
         ramp: Duration::ZERO,
+        source: Source::Statement,
         settle: Duration::ZERO,
     };
 

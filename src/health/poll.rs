@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use crate::cluster::Forwarding;
 use crate::cluster::load::{Listed, Stage};
-use crate::config::Config;
+use crate::config::{Config, Source};
 use crate::gateway::Gateway;
 use crate::health::ask::{AskError, Asker, Question, SOURCE};
 use crate::health::probe::jittered;
@@ -161,6 +161,9 @@ async fn list(
                 return listed.map(Some).map_err(|error| error.to_string());
             }
         }
+    }
+    if asker.cluster.settings().probe.source == Source::Info {
+        return Err("it does not show its list, and is asked by no statement".to_owned());
     }
     if ways.next_statement.is_some_and(|next| now < next) {
         return Ok(None);

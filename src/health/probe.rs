@@ -8,7 +8,7 @@ use rand::Rng;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::config::Config;
+use crate::config::{Config, Source};
 use crate::gateway::Gateway;
 use crate::health::ask::{Asker, Question};
 use crate::health::statement::{self, Ran};
@@ -49,7 +49,8 @@ pub async fn watch(gateway: Arc<Gateway>, asker: Asker) {
         let good = matches!(evidence, Evidence::Info { starting: false, .. });
         observe(&gateway, &asker, evidence);
         let limits = thresholds(&config, &asker);
-        let wanted = suspected || cluster.verdict().wants_statement(&limits, last_look);
+        let wanted = suspected && limits.source == Source::Statement
+            || cluster.verdict().wants_statement(&limits, last_look);
         if good && wanted && statement.is_none() {
             suspected = false;
             statement = Some(Box::pin(run_statement(asker.clone(), config.clone())));
@@ -76,6 +77,7 @@ fn thresholds(config: &Config, asker: &Asker) -> Thresholds {
     Thresholds {
         min_workers: asker.cluster.settings().needed_workers(),
         statement_period: jittered(config.health.statement_period),
+        source: asker.cluster.settings().probe.source,
         ..Thresholds::of(&config.health)
     }
 }

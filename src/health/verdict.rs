@@ -6,6 +6,7 @@ mod seats;
 
 use std::time::Duration;
 
+use crate::config::Source;
 use crate::ids::CoordinatorId;
 use crate::time::Instant;
 pub use evidence::{Evidence, Thresholds};
@@ -161,6 +162,9 @@ impl Verdict {
 
     /// Whether a statement should run at `now`, after `/v1/info` was good.
     pub fn wants_statement(&self, limits: &Thresholds, now: Instant) -> bool {
+        if limits.source == Source::Info {
+            return false;
+        }
         let due = self.last_statement.is_none_or(|last| last + limits.statement_period <= now);
         match self.stage {
             Stage::Unknown | Stage::Booting => false,
@@ -175,7 +179,13 @@ impl Verdict {
     pub fn observe(self, evidence: Evidence, limits: &Thresholds, now: Instant) -> Self {
         match evidence {
             Evidence::Info { starting: true, uptime } => self.still_starting(uptime, now),
-            Evidence::Info { starting: false, uptime } => self.info_good(uptime, limits, now),
+            Evidence::Info { starting: false, uptime } => {
+                let next = self.info_good(uptime, limits, now);
+                match limits.source {
+                    Source::Statement => next,
+                    Source::Info => next.proven_by_info(limits, now).alone(now),
+                }
+            }
             Evidence::StatementDone { workers: Some(workers), coordinator }
                 if workers < limits.min_workers =>
             {
@@ -270,6 +280,22 @@ impl Verdict {
                 next.risen(good + 1, limits, now, |good| Stage::Unhealthy { proven: true, good })
             }
             Stage::Starting { .. } | Stage::Unhealthy { .. } | Stage::Ready => next,
+        }
+    }
+
+    /// Takes a good `/v1/info` for the proof that only a statement gives.
+    fn proven_by_info(self, limits: &Thresholds, now: Instant) -> Self {
+        match self.stage {
+            Stage::Ready => Self { failures: 0, ..self },
+            Stage::Starting { proven: false, good } => {
+                self.risen(good + 1, limits, now, |good| Stage::Starting { proven: true, good })
+            }
+            Stage::Unhealthy { proven: false, good } => {
+                self.risen(good + 1, limits, now, |good| Stage::Unhealthy { proven: true, good })
+            }
+            Stage::Starting { .. } | Stage::Unhealthy { .. } | Stage::Unknown | Stage::Booting => {
+                self
+            }
         }
     }
 

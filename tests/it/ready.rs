@@ -171,6 +171,28 @@ fn a_probe_with_a_token_sends_it_in_the_place_of_a_password() {
 }
 
 #[test]
+fn a_cluster_on_which_no_statement_may_run_is_ready_by_what_it_says() {
+    let blue = Stub::start(StubOptions::default().with(|behaviour| behaviour.starting = true));
+    let refused = Fault::Status { code: 401, retry_after: None };
+    for kind in [RequestKind::Submit, RequestKind::QueryList] {
+        blue.fault(FaultRule::every(kind, refused.clone()).of("warren"));
+    }
+    let source = "probe = { source = \"info\" }";
+    let gateway = Plan::of(&[("blue", "bi", &blue)]).setting("clusters", source).start();
+    gateway.wait_until("blue", "starting");
+    blue.change(|behaviour| behaviour.starting = false);
+    gateway.wait_until("blue", "ready");
+    let query = Query::run(&gateway.client(), "SELECT 2").unwrap();
+    assert_eq!(query.mark(), blue.coordinator_id());
+    blue.stop();
+    gateway.wait_until("blue", "unhealthy");
+    blue.restart();
+    gateway.wait_until("blue", "ready");
+    Query::run(&gateway.client(), "SELECT 2").unwrap();
+    assert_eq!(statements(&blue).iter().filter(|request| is_probe(request)).count(), 0);
+}
+
+#[test]
 fn a_share_of_the_expected_workers_is_needed() {
     let blue = Stub::start(StubOptions::default().with(|behaviour| behaviour.workers = 2));
     let share = "expected_workers = 5\nworkers_percent = 50";

@@ -8,7 +8,7 @@ use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue}
 
 use crate::config::problem::{Wrong, nearest, quoted};
 use crate::config::raw::Section;
-use crate::config::{ClusterConfig, Group, Mode, Probe, address, secret};
+use crate::config::{ClusterConfig, Group, Mode, Probe, Source, address, secret};
 use crate::ids::{ClusterName, GroupName};
 use crate::store::Intent;
 
@@ -85,7 +85,20 @@ pub(super) fn clusters(root: &Section<'_>, groups: &[Group]) -> Vec<ClusterConfi
         if let Some(url) = &cluster.url {
             urls.is_new(section, "url", url);
         }
-        clusters.extend(cluster.whole());
+        let whole = cluster.whole();
+        if let Some(cluster) = &whole
+            && cluster.probe.source == Source::Info
+            && cluster.needed_workers() > 0
+        {
+            let what = "workers that must be counted, which `probe.source = \"info\"` cannot";
+            let named = if cluster.min_workers > 1 { "min_workers" } else { "expected_workers" };
+            section.complain(
+                named,
+                what,
+                "let a statement be the source, or do not ask for workers",
+            );
+        }
+        clusters.extend(whole);
     }
     clusters
 }
@@ -230,9 +243,14 @@ fn probe(section: &Section<'_>) -> Option<Probe> {
         let right = "name where the token stands, alone and in one line";
         section.complain("token", "not a token that a header can carry", right);
     }
-    let certificate = pair(section);
-    let headers = headers(section);
-    Some(Probe { user: user?, password, token, certificate, statement: statement?, headers })
+    let source = section.parsed("source", |text| match text {
+        "statement" => Ok(Source::Statement),
+        "info" => Ok(Source::Info),
+        _ => Err(Wrong::new("not a source", "write `\"statement\"` or `\"info\"`")),
+    });
+    let (certificate, headers) = (pair(section), headers(section));
+    let (source, user, statement) = (source?, user?, statement?);
+    Some(Probe { user, password, token, certificate, source, statement, headers })
 }
 
 /// The certificate that a probe shows, and its key.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config;
+use crate::config::{self, Source};
 use crate::ids::CoordinatorId;
 
 /// What one look showed.
@@ -59,10 +59,12 @@ pub struct Thresholds {
     pub settle: Duration,
     /// How long a cluster that became ready takes fewer queries.
     pub ramp: Duration,
+    /// What shows that it can take queries.
+    pub source: Source,
 }
 
 impl Thresholds {
-    /// Those of the settings, for a cluster that may have any number of workers.
+    /// Those of the settings, for a cluster that may have any number of workers and runs statements.
     pub fn of(health: &config::Health) -> Self {
         Self {
             rise: health.rise,
@@ -71,6 +73,7 @@ impl Thresholds {
             statement_period: health.statement_period,
             settle: health.settle,
             ramp: health.ramp,
+            source: Source::Statement,
         }
     }
 }

@@ -13,6 +13,7 @@ const LIMITS: Thresholds = Thresholds {
     statement_period: Duration::from_secs(30),
     settle: Duration::ZERO,
     ramp: Duration::from_secs(60),
+    source: Source::Statement,
 };
 
 fn info(uptime: u64) -> Evidence {
@@ -343,4 +344,20 @@ fn one_that_started_or_fell_warms_up() {
     let mut moved = ready(3600);
     moved.extend([(3, Evidence::Moved), (5, info(7200)), (5, done(None)), (7, info(7202))]);
     assert_eq!(warmth(&moved, 0), 100);
+}
+
+#[test]
+fn one_whose_only_source_is_info_needs_no_statement() {
+    let limits = Thresholds { source: Source::Info, ..LIMITS };
+    let start = crate::time::now();
+    let mut verdict = Verdict::default();
+    let mut told = Vec::new();
+    for look in [info(500), info(502), silent(), info(506), refused(), info(508), info(510)] {
+        verdict = verdict.observe(look, &limits, start);
+        assert!(!verdict.wants_statement(&limits, start));
+        told.push(verdict.health().as_str());
+    }
+    let ready = "ready";
+    let unhealthy = "unhealthy";
+    assert_eq!(told, ["starting", ready, ready, ready, unhealthy, unhealthy, ready]);
 }
