@@ -170,5 +170,6 @@ fn a_script_waits_until_a_cluster_is_ready_and_until_it_is_idle() {
         assert_eq!(waits.join().unwrap().status.code(), Some(0));
         assert!(ended.elapsed() > Duration::from_secs(5), "it waits until it is surely so");
     });
-    assert_eq!(blue.counts().running, 0);
+    // A probe may run there at this moment; what clients sent would run on.
+    eventually("nothing runs there", || (blue.counts().running == 0).then_some(()));
 }
