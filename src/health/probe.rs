@@ -8,6 +8,7 @@ use rand::Rng;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::cluster::Cluster;
 use crate::config::{Config, Source};
 use crate::gateway::Gateway;
 use crate::health::ask::{Asker, Question};
@@ -19,7 +20,7 @@ use crate::time;
 pub const WORKERS: &str =
     "SELECT count(*) FROM system.runtime.nodes WHERE state = 'active' AND NOT coordinator";
 
-/// Between two looks, however often a cluster is suspected.
+/// Between two looks, however often a cluster is suspected, and however well it looks.
 const LOOKS_APART: Duration = Duration::from_millis(200);
 
 /// Looks at a cluster for as long as it exists.
@@ -40,6 +41,9 @@ pub async fn watch(gateway: Arc<Gateway>, asker: Asker) {
             evidence = running(&mut statement), if statement.is_some() => {
                 statement = None;
                 observe(&gateway, &asker, evidence);
+                if cluster.verdict().may_hurry() {
+                    next_look = next_look.min(time::now() + LOOKS_APART);
+                }
                 continue;
             }
         }
@@ -55,8 +59,14 @@ pub async fn watch(gateway: Arc<Gateway>, asker: Asker) {
             suspected = false;
             statement = Some(Box::pin(run_statement(asker.clone(), config.clone())));
         }
-        next_look = time::now() + jittered(config.health.info_period);
+        next_look = time::now() + jittered(pause(&cluster, &config));
     }
+}
+
+/// Until the next look.
+fn pause(cluster: &Cluster, config: &Config) -> Duration {
+    let period = config.health.info_period;
+    if cluster.verdict().may_hurry() { period.min(LOOKS_APART) } else { period }
 }
 
 async fn running(

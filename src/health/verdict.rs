@@ -174,6 +174,15 @@ impl Verdict {
         }
     }
 
+    /// Whether nothing speaks against it but that it was not looked at often enough: it ran long
+    /// before it was first seen, and a statement ran there.
+    ///
+    /// So a gateway that was restarted lets nobody wait for the periods of its looks.
+    pub fn may_hurry(&self) -> bool {
+        let never_seen_otherwise = !self.cold && !self.was_ready && self.failures == 0;
+        matches!(self.stage, Stage::Starting { proven: true, .. }) && never_seen_otherwise
+    }
+
     /// Takes in one look at `now`.
     #[must_use]
     pub fn observe(self, evidence: Evidence, limits: &Thresholds, now: Instant) -> Self {

@@ -94,6 +94,25 @@ fn one_that_was_seen_to_start_settles_before_it_is_ready() {
     assert_eq!(health_after(&restarted).0, "starting");
 }
 
+#[test]
+fn one_that_ran_long_before_it_was_seen_is_looked_at_in_haste() {
+    let start = crate::time::now();
+    let hurries = |looks: &[Evidence]| {
+        let fresh = Verdict::default();
+        let seen =
+            looks.iter().fold(fresh, |verdict, look| verdict.observe(look.clone(), &LIMITS, start));
+        seen.may_hurry()
+    };
+    let proven = [info(3600), done(None)];
+    assert!(!hurries(&proven[..1]), "no statement ran there yet");
+    assert!(hurries(&proven));
+    assert!(!hurries(&[&proven[..], &[info(3602)]].concat()), "it is ready");
+    assert!(!hurries(&[info(30), done(None)]), "it is young");
+    assert!(!hurries(&[&proven[..], &[silent()]].concat()), "a look failed");
+    let fallen = [&proven[..], &[info(3602), refused(), info(3604), done(None)]].concat();
+    assert!(!hurries(&fallen), "it fell");
+}
+
 fn failed() -> Evidence {
     Evidence::StatementFailed("a probe statement failed".to_owned())
 }
