@@ -253,6 +253,11 @@ fn run_data_path(
     };
     server.run(RunArgs { shutdown_signal: Box::new(ending) });
     stop.send_replace(true);
+    // Without it, others wait for a word of this process for a while.
+    let told = async { tokio::time::timeout(STORE_GRACE, gateway.tell_end()).await };
+    if !matches!(control.block_on(told), Ok(Ok(()))) {
+        warn!("other gateways do not hear that this process has ended");
+    }
     control.block_on(history.stop(STORE_GRACE));
     info!("warren has ended");
 }

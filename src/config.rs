@@ -267,6 +267,11 @@ pub struct Timeouts {
     /// `client`: Trino's `query.client.timeout`; a query that nobody asked for that long, and one
     /// minute more, is abandoned. Default: 5 min.
     pub client: Duration,
+    /// `transaction`: Trino's `transaction.idle-timeout`; a transaction that nobody used that long is
+    /// over. Default: 5 min.
+    pub transaction: Duration,
+    /// `segment`: how long a spooled segment that nobody acknowledges is waited for. Default: 15 min.
+    pub segment: Duration,
     /// `shutdown`: the most that a shutdown waits for requests in flight. Default: 30 s.
     pub shutdown: Duration,
 }

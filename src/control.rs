@@ -1,9 +1,11 @@
-//! The control side's own duties: intent from the store, settings from the file, forgetting.
+//! The control side's own duties: intent from the store, settings from the file, what is open
+//! anywhere, forgetting.
 //!
 //! Each is a task that reads the whole state and can be run again at any time; what went wrong is
 //! told, and the next run is the retry.
 
 mod failover;
+mod holdings;
 pub mod intents;
 pub mod reload;
 pub mod retention;
@@ -39,6 +41,7 @@ pub fn start(gateway: &Arc<Gateway>, start: Start, stopped: &watch::Receiver<boo
     run("sweep", sweep(gateway.clone()), stopped);
     run("retired", forget_retired(gateway.clone()), stopped);
     run("failover", failover::keep(gateway.clone()), stopped);
+    run("holdings", holdings::keep(gateway.clone()), stopped);
     run("retention", retention::keep(gateway.clone()), stopped);
     run("recall", recall(gateway.clone()), stopped);
     run("rules", gateway.rules.clone().watch(), stopped);

@@ -3,6 +3,7 @@
 //! The data path runs on Pingora's runtime and the control side on one of its own, so that neither
 //! can stall the other; [`Gateway`] is all that both see.
 
+pub mod holdings;
 pub mod in_flight;
 pub mod kept;
 pub mod traffic;
@@ -65,6 +66,8 @@ pub struct Gateway {
     pub store: Arc<dyn Store>,
     /// The id of this gateway.
     pub name: String,
+    /// The number of this process; later ones of this gateway have larger ones.
+    pub process: u64,
     began: Instant,
     control: Handle,
     own_ids: AtomicU64,
@@ -118,6 +121,7 @@ impl Gateway {
             intents_version: Mutex::default(),
             store: parts.store,
             name: parts.name,
+            process: time::unix_ms(),
             began: time::now(),
             control: parts.control,
             own_ids: AtomicU64::new(0),

@@ -8,8 +8,10 @@
 pub mod asking;
 pub mod coordinators;
 pub mod generations;
+pub mod holdings;
 pub mod hot;
 pub mod pins;
+pub mod unfinished;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +28,7 @@ use crate::time::{self, Instant};
 use coordinators::{Coordinators, Learned, Owner};
 use hot::{HotRoutes, Route};
 use pins::Pins;
+use unfinished::Unfinished;
 
 /// How many marks are kept. A fleet of 20 clusters that restart each day fills it in half a year.
 const MARKS: usize = 4096;
@@ -37,6 +40,8 @@ pub struct Sticky {
     coordinators: Coordinators,
     /// What lives in one coordinator and carries no query id.
     pub pins: Pins,
+    /// What of that is open, and keeps a draining cluster.
+    pub unfinished: Unfinished,
     recorder: Recorder,
     metrics: Arc<Metrics>,
     /// Two probes further apart than this are not of the same period.
@@ -78,7 +83,8 @@ impl Sticky {
     ) -> Self {
         let hot = HotRoutes::with_limit(hot_routes);
         let coordinators = Coordinators::default();
-        Self { hot, coordinators, pins: Pins::default(), recorder, metrics, period }
+        let (pins, unfinished) = (Pins::default(), Unfinished::default());
+        Self { hot, coordinators, pins, unfinished, recorder, metrics, period }
     }
 
     /// Looks up the owner of a query in memory.
@@ -139,6 +145,7 @@ impl Sticky {
         cluster.set_coordinator(mark);
         if before.is_some() {
             info!(cluster = %cluster.name(), coordinator = %mark, "coordinator restarted");
+            self.unfinished.restarted(cluster);
             let lost = cluster.ledger().of_others_than(mark);
             for id in lost {
                 self.ended(cluster, &id, EndCause::CoordinatorGone, (None, None));
@@ -191,6 +198,7 @@ impl Sticky {
     pub fn sweep(&self, clusters: &[Arc<Cluster>]) {
         self.hot.sweep();
         self.pins.sweep();
+        self.unfinished.sweep();
         self.coordinators.prune(clusters, MARKS);
     }
 

@@ -6,6 +6,7 @@
 
 mod columns;
 mod effect;
+pub mod holdings;
 pub mod last_known;
 pub mod lease;
 mod mysql;
@@ -24,6 +25,7 @@ use crate::config::StoreUrl;
 use crate::history::fit::{LABEL_BYTES, LINE_BYTES, cut};
 use crate::history::record::{Recorded, Sighting};
 use crate::ids::{ClusterName, GroupName, QueryId};
+use holdings::{HoldingsRow, HoldingsWord};
 use lease::Fence;
 use rollout::{EndedQuery, NewRollout, RolloutRow, Wish};
 
@@ -268,6 +270,11 @@ pub trait Store: Send + Sync {
         group: &GroupName,
         since: &str,
     ) -> Result<Vec<EndedQuery>, StoreError>;
+    /// Keeps what a process holds open in the place of what it said before, and forgets what was said
+    /// longer ago than `forget`.
+    async fn tell_holdings(&self, word: HoldingsWord, forget: Duration) -> Result<(), StoreError>;
+    /// What each process said last.
+    async fn holdings(&self) -> Result<Vec<HoldingsRow>, StoreError>;
     /// Where the store is, without credentials, for logs.
     fn place(&self) -> &str;
 }

@@ -119,6 +119,9 @@ pub(super) struct LeftView {
     text: String,
     queries: u32,
     oldest_ms: Option<u64>,
+    /// Open transactions, and spooled segments that nobody acknowledged, of all gateways.
+    transactions: u32,
+    segments: u32,
 }
 
 pub(super) async fn left(
@@ -143,6 +146,8 @@ pub(super) async fn left(
         text: left.in_words(),
         queries: left.queries(),
         oldest_ms: view.oldest_ms,
+        transactions: left.transactions,
+        segments: left.segments,
     }))
 }
 

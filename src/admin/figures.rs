@@ -9,6 +9,7 @@ use crate::gateway::Gateway;
 use crate::health::verdict::Health;
 use crate::store::Intent;
 use crate::telemetry::log;
+use crate::time;
 
 pub(super) async fn metrics(State(shared): State<Shared>) -> impl IntoResponse {
     let gateway = &shared.gateway;
@@ -22,16 +23,20 @@ fn read_clusters(gateway: &Gateway) {
     metrics.clusters.reset();
     metrics.health.reset();
     metrics.intent.reset();
+    let open = gateway.sticky.unfinished.counts(time::now(), gateway.lifetimes());
     for cluster in &gateway.registry.fleet().clusters {
         let settings = cluster.settings();
         let (name, group) = (cluster.name().as_str(), settings.group.as_str());
         let figures = cluster.figures();
+        let (transactions, segments) = open.get(name).copied().unwrap_or_default();
         for (figure, value) in [
             ("load", Some(figures.load)),
             ("owned", Some(figures.owned)),
             ("weight", Some(settings.weight)),
             ("queued", figures.queued),
             ("running", figures.running),
+            ("transactions", Some(transactions)),
+            ("segments", Some(segments)),
         ] {
             let Some(value) = value else { continue };
             metrics.clusters.with_label_values(&[name, group, figure]).set(value.into());
@@ -56,10 +61,11 @@ fn read_gateway(gateway: &Gateway) {
     metrics.rules.with_label_values(&[&rules.version.to_string()]).set(1);
     let journal = gateway.recorder.stats();
     let hot = gateway.sticky.hot();
-    let figures: [(&str, u64); 17] = [
+    let figures: [(&str, u64); 18] = [
         ("in_flight", gateway.in_flight.count()),
         ("hot_routes", u64::try_from(hot.len()).unwrap_or(u64::MAX)),
         ("hot_routes_early_sweeps", hot.early_sweeps()),
+        ("open_dropped", gateway.sticky.unfinished.dropped()),
         ("coordinators", u64::try_from(gateway.sticky.coordinators()).unwrap_or(u64::MAX)),
         ("rules_rejected", u64::from(rules.last_error.is_some())),
         ("rules_reloads", rules.reloads_ok),

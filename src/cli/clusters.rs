@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::client::Client;
+use super::client::{Client, ClientError};
 use super::exit::Exit;
 use super::operators::Operators;
 use super::table::{Table, or_dash, plain};
@@ -208,19 +208,22 @@ impl Drain {
         let until = time::now() + self.timeout;
         let mut last = String::new();
         loop {
-            let Left { drained, text } = read(client.get(&path)?)?;
+            let Left { drained, text } = unless_away(client.get(&path))?.unwrap_or_else(Left::away);
             if text != last && !operators.json {
                 writeln!(shell.out, "left at {name}: {}", plain(&text))?;
             }
             last = text;
-            if drained {
-                let answer = want(&client, name, Intent::Drained.as_str(), reason)?;
+            if drained
+                && let Some(answer) =
+                    unless_away(put_intent(&client, name, Intent::Drained.as_str(), reason))?
+            {
                 return tell_change(answer, operators.json, shell);
             }
             if time::now() >= until {
                 writeln!(
                     shell.err,
-                    "warren: {name} is not drained within the time; it stays draining"
+                    "warren: {name} is not drained within the time; it stays draining; left: {}",
+                    plain(&last)
                 )?;
                 return Ok(Exit::Refused);
             }
@@ -229,10 +232,37 @@ impl Drain {
     }
 }
 
+impl Left {
+    /// Of a gateway that cannot be reached: it may be restarting, and a drain takes longer than that.
+    fn away() -> Self {
+        Self { drained: false, text: "Warren cannot be reached".to_owned() }
+    }
+}
+
+/// What the API answered; `None`: it cannot be reached now.
+fn unless_away<T: serde::de::DeserializeOwned>(
+    answer: Result<Value, ClientError>,
+) -> Result<Option<T>, Failure> {
+    match answer {
+        Ok(answer) => read(answer).map(Some),
+        Err(ClientError::Unreachable { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Wants something of a cluster.
 fn want(client: &Client, name: &ClusterName, intent: &str, reason: &str) -> Result<Value, Failure> {
+    Ok(put_intent(client, name, intent, reason)?)
+}
+
+fn put_intent(
+    client: &Client,
+    name: &ClusterName,
+    intent: &str,
+    reason: &str,
+) -> Result<Value, ClientError> {
     let path = format!("/api/v1/clusters/{name}/intent");
-    Ok(client.put(&path, &json!({ "intent": intent, "reason": reason }))?)
+    client.put(&path, &json!({ "intent": intent, "reason": reason }))
 }
 
 fn tell_change(answer: Value, as_json: bool, shell: &mut Shell<'_>) -> Result<Exit, Failure> {
@@ -249,7 +279,7 @@ fn tell_change(answer: Value, as_json: bool, shell: &mut Shell<'_>) -> Result<Ex
 /// Reads an answer of the API.
 pub(super) fn read<T: serde::de::DeserializeOwned>(answer: Value) -> Result<T, Failure> {
     serde_json::from_value(answer).map_err(|error| {
-        Failure::Client(super::client::ClientError::Odd {
+        Failure::Client(ClientError::Odd {
             url: "the operators' port".to_owned(),
             what: error.to_string(),
         })

@@ -262,6 +262,8 @@ fn timeouts(section: &Section<'_>) -> Timeouts {
         store: section.duration("store", MS..=10 * SECOND),
         first_get: section.duration("first_get", 10 * MS..=HOUR),
         client: section.duration("client", SECOND..=24 * HOUR),
+        transaction: section.duration("transaction", SECOND..=24 * HOUR),
+        segment: section.duration("segment", SECOND..=24 * HOUR),
         shutdown: section.duration("shutdown", Duration::ZERO..=24 * HOUR),
     };
     together::timeouts(section, &timeouts);

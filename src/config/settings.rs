@@ -109,6 +109,8 @@ pub const SETTINGS: &[Setting] = &[
     setting("timeouts.store", Value("300ms"), "time", Reload, "for a look into the store by a page"),
     setting("timeouts.first_get", Value("5s"), "time", Reload, "how long a query counts as load while nobody has asked for its first page, which is when Trino starts it"),
     setting("timeouts.client", Value("5m"), "time", Reload, "Trino's `query.client.timeout`: a query that nobody asked for that long, and one minute more, is abandoned"),
+    setting("timeouts.transaction", Value("5m"), "time", Reload, "Trino's `transaction.idle-timeout`: an open transaction that nobody used that long is not waited for when its cluster drains"),
+    setting("timeouts.segment", Value("15m"), "time", Reload, "how long a draining cluster is kept for a spooled segment that nobody acknowledges"),
     setting("timeouts.shutdown", Value("30s"), "time", Restart, "the most that a shutdown waits for requests in flight"),
     setting("health.info_period", Value("2s"), "time", Reload, "between two looks at `/v1/info`"),
     setting("health.statement_period", Value("30s"), "time", Reload, "between two probe statements"),

@@ -131,6 +131,8 @@ fn every_default_of_the_list_is_a_good_value() {
             store: 300ms,
             first_get: 5s,
             client: 300s,
+            transaction: 300s,
+            segment: 900s,
             shutdown: 30s,
         }
         Health {

@@ -10,6 +10,7 @@ use super::*;
 use crate::history::record::{Event, Sighting};
 use crate::history::{self, History};
 use crate::ids::{ClusterName, CoordinatorId, GroupName, QueryId};
+use crate::store::holdings::{HoldingsRow, HoldingsWord};
 use crate::store::lease::Fence;
 use crate::store::rollout::{EndedQuery, NewRollout, RolloutRow, Wish};
 use crate::store::{HistoryRow, IntentChange, IntentRow, Intents};
@@ -107,6 +108,12 @@ impl Store for Obedient {
         Err(away())
     }
     async fn ended_queries(&self, _: &GroupName, _: &str) -> Result<Vec<EndedQuery>, StoreError> {
+        Err(away())
+    }
+    async fn tell_holdings(&self, _: HoldingsWord, _: Duration) -> Result<(), StoreError> {
+        Err(away())
+    }
+    async fn holdings(&self) -> Result<Vec<HoldingsRow>, StoreError> {
         Err(away())
     }
     fn place(&self) -> &'static str {

@@ -38,6 +38,7 @@ pub fn head(
     let page = matches!(ctx.kind, Some(RequestKind::Page(_)));
     let repeatable = page || matches!(ctx.kind, Some(RequestKind::Cancel(_)));
     let web = ctx.kind == Some(RequestKind::Ui);
+    let spooled = ctx.kind == Some(RequestKind::Spooled);
     let origin = ctx.client.as_ref().map(|client| client.origin.clone());
     let went = page.then(|| ctx.sender(&session.req_header().headers)).flatten();
     let Some(streaming) = ctx.streaming() else { return Ok(()) };
@@ -61,7 +62,11 @@ pub fn head(
         return Error::e_explain(status, "who denied the query may not be who had it");
     }
     streaming.cluster.reached(now);
-    pinned::learn(gateway, &streaming.cluster, response);
+    pinned::learn(gateway, &streaming.cluster, response, streaming.id.as_ref());
+    if spooled {
+        let path = session.req_header().uri.path();
+        pinned::answered_about_segment(gateway, path, response.status.as_u16());
+    }
     if web && !is_asset(response) {
         let scheme = origin.as_ref().map_or(Scheme::Http, |origin| origin.scheme);
         keep_browser(gateway, session, response, &streaming.cluster, scheme)?;
@@ -164,6 +169,7 @@ pub fn chunk(gateway: &Gateway, body: &mut Option<Bytes>, end: bool, ctx: &mut C
         // Before the client can ask for what the chunk lists.
         for name in streaming.segments.iter_mut().flat_map(|segments| segments.see(chunk)) {
             gateway.sticky.pins.learn(Pin::Segment, &name, &streaming.cluster);
+            gateway.sticky.unfinished.listed(&name, &streaming.cluster, time::now());
         }
     }
     if let Some(rewriter) = &mut streaming.rewriter {
@@ -179,6 +185,9 @@ fn passed(gateway: &Gateway, streaming: &mut Streaming) {
     let told = streaming.observer.take().map(|mut observer| observer.finish());
     match (told, &streaming.id, &streaming.query) {
         (Some(Told::Ended { state, error }), Some(id), _) => {
+            if error.as_deref() == Some("UNKNOWN_TRANSACTION") {
+                gateway.sticky.unfinished.finished(id);
+            }
             gateway.sticky.ended(&streaming.cluster, id, EndCause::LastPage, (state, error));
         }
         (Some(Told::GoesOn), _, Some(query)) => gateway.sticky.goes_on(&streaming.cluster, query),

@@ -14,24 +14,38 @@ use tracing::debug;
 
 use crate::classify::RequestKind;
 use crate::cluster::Cluster;
+use crate::cluster::live::LiveQuery;
 use crate::gateway::Gateway;
+use crate::ids::QueryId;
 use crate::listener::Client;
 use crate::proxy::context::Context;
 use crate::proxy::cookie;
 use crate::proxy::kill::killed_query;
 use crate::proxy::segments;
 use crate::proxy::{follow, headers};
-use crate::sticky::Known;
 use crate::sticky::pins::Pin;
+use crate::sticky::{Known, Sticky};
+use crate::time;
 
 /// The longest `state` of a hand-shake that is read.
 const STATE_MAX: usize = 16 << 10;
 
-/// What an answer of `cluster` pins to it.
-pub fn learn(gateway: &Gateway, cluster: &Arc<Cluster>, answer: &ResponseHeader) {
-    let pins = &gateway.sticky.pins;
+/// What an answer of `cluster` pins to it; `query` is the one that it is about.
+pub fn learn(
+    gateway: &Gateway,
+    cluster: &Arc<Cluster>,
+    answer: &ResponseHeader,
+    query: Option<&QueryId>,
+) {
+    let Sticky { pins, unfinished, .. } = &gateway.sticky;
     if let Some(id) = text(&answer.headers, "x-trino-started-transaction-id") {
         pins.learn(Pin::Transaction, id, cluster);
+        unfinished.began(id, cluster, time::now());
+    }
+    if let Some(query) = query
+        && answer.headers.contains_key("x-trino-clear-transaction-id")
+    {
+        unfinished.finished(query);
     }
     if answer.status == 401 {
         let challenges = answer.headers.get_all(WWW_AUTHENTICATE).iter();
@@ -48,8 +62,7 @@ pub fn of_submit(
     statement: &[u8],
 ) -> Option<Arc<Cluster>> {
     let pins = &gateway.sticky.pins;
-    let transaction = text(&head.headers, "x-trino-transaction-id");
-    if let Some(id) = transaction.filter(|id| !id.eq_ignore_ascii_case("NONE")) {
+    if let Some(id) = transaction_of(head) {
         let owner = pins.owner(Pin::Transaction, id);
         if owner.is_none() {
             debug!("a transaction that no cluster showed; its statement goes by the rules");
@@ -59,6 +72,34 @@ pub fn of_submit(
     match gateway.sticky.known(&killed_query(statement)?) {
         Known::Owned { cluster, .. } => Some(cluster),
         Known::Among(_) | Known::Unknown => None,
+    }
+}
+
+/// A cluster accepted a statement: if it belongs to a transaction that a cluster showed, that is in use.
+pub fn accepted(
+    gateway: &Gateway,
+    head: &RequestHeader,
+    cluster: &Arc<Cluster>,
+    query: &Arc<LiveQuery>,
+) {
+    let Sticky { pins, unfinished, .. } = &gateway.sticky;
+    if let Some(id) = transaction_of(head)
+        && pins.owner(Pin::Transaction, id).is_some()
+    {
+        unfinished.used(id, cluster, query, time::now());
+    }
+}
+
+/// The transaction that a statement says it belongs to.
+fn transaction_of(head: &RequestHeader) -> Option<&str> {
+    let id = text(&head.headers, "x-trino-transaction-id")?;
+    (!id.eq_ignore_ascii_case("NONE")).then_some(id)
+}
+
+/// A cluster answered about a spooled segment: one that was acknowledged is open no more.
+pub fn answered_about_segment(gateway: &Gateway, path: &str, status: u16) {
+    if let (200..300, Some(name)) = (status, path.strip_prefix("/v1/spooled/ack/")) {
+        gateway.sticky.unfinished.acknowledged(name);
     }
 }
 
@@ -106,7 +147,7 @@ fn known(gateway: &Gateway, head: &RequestHeader, ctx: &Context) -> Option<Arc<C
     let by_cookie = || fleet.cluster(&cookie::read(&gateway.cookie_key, &head.headers)?).cloned();
     let web = matches!(ctx.kind, Some(RequestKind::Ui | RequestKind::Oauth));
     let pinned = pinned.or_else(|| web.then(by_cookie).flatten())?;
-    let usable = !web || !pinned.is_silent(crate::time::now(), fleet.config.health.lost_after);
+    let usable = !web || !pinned.is_silent(time::now(), fleet.config.health.lost_after);
     (usable && fleet.clusters.iter().any(|known| Arc::ptr_eq(known, &pinned))).then_some(pinned)
 }
 
@@ -132,6 +173,7 @@ async fn ask_for_segment(
     };
     gateway.metrics.lookup("asked");
     gateway.sticky.pins.learn(Pin::Segment, name, owner);
+    answered_about_segment(gateway, head.uri.path(), status.unwrap_or_default());
     match status {
         // It is deleted now; asking once more would find nothing.
         Some(status) if head.uri.path().starts_with("/v1/spooled/ack/") => Place::Done(status),

@@ -295,8 +295,11 @@ impl Submit<'_> {
     ) -> pingora::Result<Outcome> {
         let cluster = reservation.cluster().clone();
         cluster.reached(time::now());
-        pinned::learn(self.gateway(), &cluster, &answer.header);
+        pinned::learn(self.gateway(), &cluster, &answer.header, None);
         let placed = self.placing.accepted(reservation, answer)?;
+        if let Some(query) = &placed.query {
+            pinned::accepted(self.gateway(), &self.placing.order.head, &cluster, query);
+        }
         // A request may name a cluster of another group than the rules' one.
         let group = &cluster.settings().group;
         if facts.group.as_deref() != Some(group.as_str()) {

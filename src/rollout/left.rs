@@ -2,7 +2,7 @@
 //!
 //! Nothing is left only if everybody says so: this gateway, the coordinator's own list, which has the
 //! queries that came past the gateways too, and the store, which knows what other gateways brought
-//! and which of it has not begun.
+//! and which of it has not begun. Open transactions and unread segments keep a cluster too.
 
 /// What is left at a cluster.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -21,14 +21,21 @@ pub struct Left {
     pub transactions: u32,
     /// Spooled segments that nobody has fetched and acknowledged.
     pub segments: u32,
+    /// Processes of other gateways that have not said what they know of these two.
+    pub untold: u32,
 }
 
 impl Left {
     /// Whether the cluster may be stopped.
     pub fn is_nothing(&self) -> bool {
-        let Self { gone, owned, load, listed, open, transactions, segments } = *self;
-        let nothing = (listed, open) == (Some(0), Some(0));
-        gone || (nothing && [owned, load, transactions, segments] == [0; 4])
+        let beside = [self.transactions, self.segments, self.untold];
+        self.gone || (self.has_no_query() && beside == [0; 3])
+    }
+
+    /// Whether everybody says that no query is left.
+    pub fn has_no_query(&self) -> bool {
+        let Self { owned, load, listed, open, .. } = *self;
+        (listed, open, owned, load) == (Some(0), Some(0), 0, 0)
     }
 
     /// How many queries there are at least.
@@ -55,6 +62,7 @@ impl Left {
             words.push(match (self.listed, self.open) {
                 (None, _) => "its own list is not known".to_owned(),
                 (_, None) => "the store does not tell what is open".to_owned(),
+                _ if self.untold > 0 => "another gateway has not told what is open".to_owned(),
                 _ => "nothing".to_owned(),
             });
         }
@@ -74,6 +82,7 @@ mod tests {
         open: Some(0),
         transactions: 0,
         segments: 0,
+        untold: 0,
     };
 
     fn check(left: Left, nothing: bool, words: &str) {
@@ -92,6 +101,8 @@ mod tests {
             "3 queries, 1 open transaction",
         );
         check(Left { segments: 2, ..NOTHING }, false, "2 spooled segments");
+        check(Left { segments: 1, untold: 1, ..NOTHING }, false, "1 spooled segment");
+        check(Left { untold: 1, ..NOTHING }, false, "another gateway has not told what is open");
         check(Left { listed: None, ..NOTHING }, false, "its own list is not known");
         check(Left { open: None, ..NOTHING }, false, "the store does not tell what is open");
         check(

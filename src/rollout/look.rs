@@ -7,6 +7,7 @@ use super::left::Left;
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::gateway::Gateway;
+use crate::gateway::holdings::Beside;
 use crate::health::ask::{Asker, Question};
 use crate::ids::QueryId;
 use crate::time;
@@ -45,14 +46,28 @@ impl Looker<'_> {
         let fresh =
             polled.is_some_and(|at| now.saturating_duration_since(at) + settles <= drained_for);
         let listed = figures.queued.zip(figures.running).map(|(queued, running)| queued + running);
-        Left {
+        let left = Left {
             gone: cluster.is_silent(now, config.health.lost_after),
             owned: figures.owned,
             load: figures.load,
             listed: listed.filter(|_| fresh),
             open: self.open(cluster, config).await,
-            transactions: 0,
-            segments: 0,
+            ..Left::default()
+        };
+        self.with_beside(left, cluster).await
+    }
+
+    /// Adds what is open there beside queries. What the last query began is known to who carried its
+    /// last page, so others are asked once no query is left.
+    async fn with_beside(&self, left: Left, cluster: &Arc<Cluster>) -> Left {
+        if left.gone {
+            return left;
+        }
+        match self.gateway.open_beside(cluster.name(), left.has_no_query()).await {
+            Ok(Beside { transactions, segments, untold }) => {
+                Left { transactions, segments, untold, ..left }
+            }
+            Err(_away) => Left { open: None, ..left },
         }
     }
 

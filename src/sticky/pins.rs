@@ -7,6 +7,9 @@
 
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::generations::Generations;
@@ -26,10 +29,45 @@ pub enum Pin {
     Segment,
 }
 
+/// A part of the hash of a name: what is kept of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Key([u8; 16]);
+
+impl Key {
+    /// The key of a name.
+    pub fn of(pin: Pin, name: &str) -> Self {
+        let kind = match pin {
+            Pin::Transaction => b't',
+            Pin::Handshake => b'h',
+            Pin::Segment => b's',
+        };
+        let hash = Sha256::new_with_prefix([kind]).chain_update(name).finalize();
+        let mut key = [0; 16];
+        key.copy_from_slice(&hash[..16]);
+        Self(key)
+    }
+}
+
+impl From<Key> for String {
+    fn from(key: Key) -> Self {
+        URL_SAFE_NO_PAD.encode(key.0)
+    }
+}
+
+impl TryFrom<String> for Key {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let bytes = URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| bytes.try_into().ok());
+        bytes.map(Self).ok_or("no key: expected 16 bytes in URL-safe base64")
+    }
+}
+
 /// All pins.
 #[derive(Debug)]
 pub struct Pins {
-    table: Generations<[u8; 16], Arc<Cluster>>,
+    table: Generations<Key, Arc<Cluster>>,
 }
 
 impl Default for Pins {
@@ -41,7 +79,12 @@ impl Default for Pins {
 impl Pins {
     /// A cluster's answer showed `name`.
     pub fn learn(&self, pin: Pin, name: &str, cluster: &Arc<Cluster>) {
-        self.table.remember(key(pin, name), cluster.clone());
+        self.recall(Key::of(pin, name), cluster);
+    }
+
+    /// A cluster's answer showed the name of this key to some gateway.
+    pub fn recall(&self, key: Key, cluster: &Arc<Cluster>) {
+        self.table.remember(key, cluster.clone());
     }
 
     /// A cluster's answer showed the id of a hand-shake; browsers name it by its hash.
@@ -53,7 +96,7 @@ impl Pins {
 
     /// The cluster that has `name`.
     pub fn owner(&self, pin: Pin, name: &str) -> Option<Arc<Cluster>> {
-        self.table.lookup(&key(pin, name))
+        self.table.lookup(&Key::of(pin, name))
     }
 
     /// Forgets what nobody asked for since the last sweep but one.
@@ -70,18 +113,6 @@ impl Pins {
     pub fn is_empty(&self) -> bool {
         self.table.is_empty()
     }
-}
-
-fn key(pin: Pin, name: &str) -> [u8; 16] {
-    let kind = match pin {
-        Pin::Transaction => b't',
-        Pin::Handshake => b'h',
-        Pin::Segment => b's',
-    };
-    let hash = Sha256::new_with_prefix([kind]).chain_update(name).finalize();
-    let mut key = [0; 16];
-    key.copy_from_slice(&hash[..16]);
-    key
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! data itself is "unusable".
 
 mod contact;
+mod holdings;
 mod rollouts;
 mod rows;
 
@@ -20,6 +21,7 @@ use rand::Rng;
 use crate::history::record::{Recorded, Sighting};
 use crate::ids::{ClusterName, GroupName, QueryId};
 use crate::store::effect::Effect;
+use crate::store::holdings::{HoldingsRow, HoldingsWord};
 use crate::store::lease::Fence;
 use crate::store::rollout::{EndedQuery, NewRollout, RolloutRow, Wish};
 use crate::store::{
@@ -263,6 +265,19 @@ impl Store for MysqlStore {
             rollouts::ended_queries(&mut connect(&pool).await?, &group, &since).await
         };
         self.run(READ, work).await
+    }
+
+    async fn tell_holdings(&self, word: HoldingsWord, forget: Duration) -> Result<(), StoreError> {
+        let told = Arc::new((word, forget));
+        let once = async |pool: Pool, told: Arc<(HoldingsWord, Duration)>| {
+            holdings::tell(&mut connect(&pool).await?, &told.0, told.1).await
+        };
+        let work = move |pool: Pool| retrying(move || once(pool.clone(), Arc::clone(&told)));
+        self.run(READ, work).await
+    }
+
+    async fn holdings(&self) -> Result<Vec<HoldingsRow>, StoreError> {
+        self.run(READ, async |pool: Pool| holdings::all(&mut connect(&pool).await?).await).await
     }
 
     fn place(&self) -> &str {

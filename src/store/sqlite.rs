@@ -4,6 +4,7 @@
 //! second gateway, a network file system and a damaged file are refused with words when the store
 //! is opened. Deliberately does not serve several gateways: that is `mysql`.
 
+mod holdings;
 mod open;
 mod rollouts;
 mod rows;
@@ -18,6 +19,7 @@ use rusqlite::{Connection, ErrorCode};
 use crate::history::record::{Recorded, Sighting};
 use crate::ids::{ClusterName, GroupName, QueryId};
 use crate::store::effect::Effect;
+use crate::store::holdings::{HoldingsRow, HoldingsWord};
 use crate::store::lease::Fence;
 use crate::store::rollout::{EndedQuery, NewRollout, RolloutRow, Wish};
 use crate::store::{
@@ -208,6 +210,15 @@ impl Store for SqliteStore {
     ) -> Result<Vec<EndedQuery>, StoreError> {
         let (group, since) = (group.to_string(), since.to_owned());
         self.read(move |connection| rollouts::ended_queries(connection, &group, &since)).await
+    }
+
+    async fn tell_holdings(&self, word: HoldingsWord, forget: Duration) -> Result<(), StoreError> {
+        let now_ms = time::unix_ms();
+        self.write(move |connection| holdings::tell(connection, &word, (now_ms, forget))).await
+    }
+
+    async fn holdings(&self) -> Result<Vec<HoldingsRow>, StoreError> {
+        self.read(|connection| holdings::all(connection, time::unix_ms())).await
     }
 
     fn place(&self) -> &str {

@@ -149,7 +149,7 @@ impl Metrics {
             gauges: gauges("warren_state", "Figures of the gateway by name.", &["figure"])?,
             clusters: gauges(
                 "warren_cluster",
-                "Figures of a cluster: load, owned, queued, running, weight. A figure that is not known is absent.",
+                "Figures of a cluster: load, owned, queued, running, weight, transactions, segments. A figure that is not known is absent.",
                 &["cluster", "group", "figure"],
             )?,
             health: gauges(

@@ -10,6 +10,7 @@ mod history;
 mod hostile_clusters;
 mod image;
 mod intent;
+mod left;
 mod moved;
 mod pinned;
 mod ready;

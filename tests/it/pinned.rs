@@ -17,12 +17,12 @@ fn plan([blue, green, red]: &[Stub; 3]) -> Plan {
 }
 
 /// The first header line of that name in the answers.
-fn told(answers: &[Answer], name: &str) -> Option<String> {
+pub(crate) fn told(answers: &[Answer], name: &str) -> Option<String> {
     answers.iter().find_map(|answer| answer.header(name)).map(str::to_owned)
 }
 
 /// Runs a statement; its answers, none of which may carry an error.
-fn run(client: &Client, statement: &str) -> Result<Vec<Answer>, String> {
+pub(crate) fn run(client: &Client, statement: &str) -> Result<Vec<Answer>, String> {
     let answers = client.run(statement).map_err(|error| error.to_string())?;
     match answers.iter().find(|answer| answer.status != 200 || !answer.json()["error"].is_null()) {
         Some(bad) => Err(format!("{statement}: {} {}", bad.status, bad.json()["error"])),
@@ -102,7 +102,7 @@ fn a_query_is_killed_where_it_runs() {
 }
 
 /// Path of an address.
-fn path(address: &str) -> &str {
+pub(crate) fn path(address: &str) -> &str {
     &address[address.find("/v1/").unwrap()..]
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod bed;
 mod contract;
+mod holdings;
 mod mariadb_only;
 mod rollouts;
 mod sqlite_only;
@@ -57,4 +58,8 @@ contract!(rollouts_in_sqlite, rollouts_in_mariadb, rollouts:
     a_group_has_one_rollout_at_a_time,
     a_rollout_is_kept_by_who_holds_the_lease_alone,
     open_and_ended_queries_are_told,
+);
+
+contract!(holdings_in_sqlite, holdings_in_mariadb, holdings:
+    a_process_says_one_thing_at_a_time_and_old_words_go,
 );

@@ -98,7 +98,10 @@ impl Coordinator {
             return PageOutcome::Unknown;
         };
         let body = results::page(query, moment.base, moment.now, sheet);
-        let headers = query.told.clone();
+        let mut headers = query.told.clone();
+        if query.posted.spooling && query.plan.spooled > 0 {
+            headers.push(("X-Trino-Query-Data-Encoding", "json".to_owned()));
+        }
         PageOutcome::Ready(query.executing.keep(Page { body, headers }))
     }
 
