@@ -4,6 +4,7 @@
 mod doctor;
 mod falls;
 mod handshake;
+mod left;
 mod life;
 mod matrix;
 mod outlive;
