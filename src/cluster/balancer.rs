@@ -19,6 +19,7 @@ use pingora_load_balancing::discovery::Static;
 use pingora_load_balancing::health_check::HealthCheck;
 use pingora_load_balancing::selection::{BackendIter, BackendSelection};
 use pingora_load_balancing::{Backend, Backends, LoadBalancer};
+use rand::seq::SliceRandom;
 
 use super::choose::{self, Candidate};
 use super::{Cluster, Reservation};
@@ -125,17 +126,55 @@ impl BackendSelection for LeastLoaded {
 
     fn iter(self: &Arc<Self>, _key: &[u8]) -> InOrder {
         let now = time::now();
-        let candidates: Vec<Candidate> = self
-            .0
+        let takes_new = |place: &usize| self.at(*place).is_some_and(|at| at.takes_new());
+        let (taking, rest): (Vec<usize>, Vec<usize>) = (0..self.0.len()).partition(takes_new);
+        let mut order = self.ranked(&taking, now);
+        // A standby, or one that is to get a share: whoever chooses accepts no other one.
+        order.extend(self.ranked(&rest, now));
+        InOrder { backends: self.clone(), order, next: 0 }
+    }
+}
+
+impl LeastLoaded {
+    fn at(&self, place: usize) -> Option<&Arc<Cluster>> {
+        self.0.get(place).and_then(cluster_of)
+    }
+
+    /// `places` in the order in which they should be tried: by load, or among many the less loaded of
+    /// two that are drawn, then the others by chance.
+    fn ranked(&self, places: &[usize], now: time::Instant) -> Vec<usize> {
+        let rng = &mut rand::rng();
+        let weight = |place: &usize| self.at(*place).map_or(1, |at| at.settings().weight);
+        if places.len() <= choose::MANY {
+            return self.by_load(places, now);
+        }
+        let weights: Vec<u32> = places.iter().map(weight).collect();
+        let mut drawn = choose::two(&weights, rng).map(|nth| places[nth]).to_vec();
+        drawn.dedup();
+        let mut order = self.by_load(&drawn, now);
+        let mut others: Vec<usize> = places.to_vec();
+        others.retain(|place| !drawn.contains(place));
+        others.shuffle(rng);
+        order.append(&mut others);
+        order
+    }
+
+    fn by_load(&self, places: &[usize], now: time::Instant) -> Vec<usize> {
+        let mut arrivals = Vec::with_capacity(places.len());
+        let candidates: Vec<Candidate> = places
             .iter()
-            .filter_map(cluster_of)
-            .map(|cluster| Candidate {
-                load: choose::felt_load(cluster.ledger().load(now), cluster.verdict().warmth(now)),
-                weight: cluster.settings().weight,
+            .filter_map(|place| self.at(*place))
+            .map(|cluster| {
+                let mut ledger = cluster.ledger();
+                let load = choose::felt_load(ledger.load(now), cluster.verdict().warmth(now));
+                arrivals.push(ledger.arrivals());
+                drop(ledger);
+                Candidate { load, weight: cluster.settings().weight }
             })
             .collect();
-        let order = choose::order(&candidates, &mut rand::rng());
-        InOrder { backends: self.clone(), order, next: 0 }
+        let unseen = choose::unseen(arrivals.into_iter());
+        let order = choose::order(&candidates, unseen, &mut rand::rng());
+        order.into_iter().map(|nth| places[nth]).collect()
     }
 }
 

@@ -1,11 +1,22 @@
-//! Which of the fit clusters takes the next query: the one that carries least for its weight.
-//! Pure.
+//! Which of the fit clusters takes the next query: the one that carries least for its weight. Pure.
+//!
+//! A gateway knows at once what it sent itself, and what other gateways sent only when a list shows it.
+//! If several of them sent each burst to the cluster that was least loaded in the last list, all would
+//! go there. So a gateway that has others beside it reckons with what they have sent meanwhile: it
+//! fills the clusters up to one level with all of it, and draws by how much each gets.
 
 use std::cmp::Ordering;
 
 use rand::Rng;
 
 use crate::health::verdict::WARM;
+
+/// Among more clusters than so many, two are drawn and compared rather than all looked at.
+pub const MANY: usize = 32;
+
+/// How many queries others are held to send for one of ours at most: a gateway that has sent none
+/// lately cannot tell.
+const OTHERS_MAX: f64 = 50.0;
 
 /// What a choice knows of a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,12 +27,27 @@ pub struct Candidate {
     pub weight: u32,
 }
 
+/// Who has brought queries to a cluster lately.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Arrivals {
+    /// Those of this gateway that no list shows yet.
+    pub fresh: u32,
+    /// Those of this gateway that lists have shown as new; older ones count less.
+    pub own: f64,
+    /// Those of everybody else, likewise.
+    pub others: f64,
+}
+
 impl Candidate {
     /// Compares load by weight without dividing.
     fn compare(&self, other: &Self) -> Ordering {
         let left = u64::from(self.load) * u64::from(other.weight.max(1));
         let right = u64::from(other.load) * u64::from(self.weight.max(1));
         left.cmp(&right)
+    }
+
+    fn level(&self) -> f64 {
+        f64::from(self.load) / f64::from(self.weight.max(1))
     }
 }
 
@@ -32,17 +58,76 @@ pub fn felt_load(load: u32, warmth: u32) -> u32 {
     u32::try_from(felt).unwrap_or(u32::MAX)
 }
 
-/// The places of `candidates` in the order in which they should be tried.
+/// How many queries others are likely to have sent to these clusters that no list shows yet. They
+/// send when clients are busy, which is when this gateway sends too.
+pub fn unseen(arrivals: impl Iterator<Item = Arrivals>) -> f64 {
+    let (mut fresh, mut own, mut others) = (0.0, 0.0, 0.0);
+    for cluster in arrivals {
+        fresh += f64::from(cluster.fresh);
+        own += cluster.own;
+        others += cluster.others;
+    }
+    // One more, so that a few of others' do not look like many gateways.
+    let for_each = (others / (own + 1.0)).min(OTHERS_MAX);
+    for_each * (fresh + 1.0)
+}
+
+/// The places of `candidates` in the order in which they should be tried, when `unseen` queries of
+/// others are on their way.
 ///
 /// Ties are broken by chance, so that many gateways with the same figures do not all take the
 /// first.
-pub fn order(candidates: &[Candidate], rng: &mut impl Rng) -> Vec<usize> {
+pub fn order(candidates: &[Candidate], unseen: f64, rng: &mut impl Rng) -> Vec<usize> {
     let mut places: Vec<(usize, u32)> =
         (0..candidates.len()).map(|place| (place, rng.random())).collect();
     places.sort_by(|(left, left_lot), (right, right_lot)| {
         candidates[*left].compare(&candidates[*right]).then(left_lot.cmp(right_lot))
     });
-    places.into_iter().map(|(place, _)| place).collect()
+    let mut places: Vec<usize> = places.into_iter().map(|(place, _)| place).collect();
+    if unseen >= 1.0 {
+        let drawn = draw(candidates, &places, unseen + 1.0, rng);
+        places[..=drawn].rotate_right(1);
+    }
+    places
+}
+
+/// Draws one of `places`, which lie by their level, by how much of `coming` each gets when all are
+/// filled up to one level.
+fn draw(candidates: &[Candidate], places: &[usize], coming: f64, rng: &mut impl Rng) -> usize {
+    let (mut loads, mut weights, mut level) = (0.0, 0.0, 0.0);
+    for place in places {
+        let candidate = &candidates[*place];
+        if weights > 0.0 && candidate.level() >= level {
+            break;
+        }
+        loads += f64::from(candidate.load);
+        weights += f64::from(candidate.weight.max(1));
+        level = (loads + coming) / weights;
+    }
+    let mut lot = rng.random_range(0.0..coming);
+    for (nth, place) in places.iter().enumerate() {
+        let candidate = &candidates[*place];
+        lot -= (level - candidate.level()).max(0.0) * f64::from(candidate.weight.max(1));
+        if lot < 0.0 {
+            return nth;
+        }
+    }
+    0
+}
+
+/// Draws two places by weight, which may be the same one.
+pub fn two(weights: &[u32], rng: &mut impl Rng) -> [usize; 2] {
+    let all: u64 = weights.iter().map(|weight| u64::from((*weight).max(1))).sum();
+    [(); 2].map(|()| {
+        let mut lot = rng.random_range(0..all.max(1));
+        let found = weights.iter().position(|weight| {
+            let weight = u64::from((*weight).max(1));
+            let here = lot < weight;
+            lot = lot.saturating_sub(weight);
+            here
+        });
+        found.unwrap_or_default()
+    })
 }
 
 #[cfg(test)]
@@ -55,7 +140,7 @@ mod tests {
     fn first(loads: &[(u32, u32)], rng: &mut StdRng) -> usize {
         let candidates: Vec<_> =
             loads.iter().map(|&(load, weight)| Candidate { load, weight }).collect();
-        order(&candidates, rng)[0]
+        order(&candidates, 0.0, rng)[0]
     }
 
     #[test]
@@ -103,5 +188,54 @@ mod tests {
             loads[first(&[(loads[0], weights[0]), (loads[1], weights[1])], rng)] += 1;
         }
         assert_eq!(loads, [100, 300]);
+    }
+
+    /// How often each is first of a thousand times, when others send `unseen`.
+    fn shares(loads: &[(u32, u32)], unseen: f64) -> Vec<u32> {
+        let rng = &mut StdRng::seed_from_u64(3);
+        let candidates: Vec<_> =
+            loads.iter().map(|&(load, weight)| Candidate { load, weight }).collect();
+        let mut counts = vec![0; loads.len()];
+        for _ in 0..1000 {
+            let places = order(&candidates, unseen, rng);
+            counts[places[0]] += 1;
+            let mut all = places.clone();
+            all.sort_unstable();
+            assert_eq!(all, (0..loads.len()).collect::<Vec<_>>(), "each is tried once");
+        }
+        counts
+    }
+
+    #[test]
+    fn what_others_send_is_filled_in() {
+        assert_eq!(shares(&[(20, 1), (24, 1), (90, 1)], 0.9), [1000, 0, 0], "hardly anybody");
+        assert_eq!(shares(&[(20, 1), (24, 1), (90, 1)], 3.0), [1000, 0, 0], "no more than the gap");
+        let near = |counts: &[u32], expected: &[u32]| {
+            let far = counts.iter().zip(expected).any(|(got, right)| got.abs_diff(*right) > 50);
+            assert!(!far, "{counts:?} is not about {expected:?}");
+        };
+        near(&shares(&[(20, 1), (24, 1), (90, 1)], 7.0), &[750, 250, 0]);
+        near(&shares(&[(24, 1), (20, 1), (26, 1)], 13.0), &[286, 571, 143]);
+        near(&shares(&[(10, 1), (30, 3)], 39.0), &[250, 750]);
+        near(&shares(&[(0, 1), (0, 1)], 1e9), &[500, 500]);
+    }
+
+    #[test]
+    fn others_are_told_by_what_lists_show() {
+        let told = |fresh, own, others| Arrivals { fresh, own, others };
+        assert_eq!(unseen([].into_iter()), 0.0);
+        assert_eq!(unseen([told(9, 100.0, 0.0)].into_iter()), 0.0, "there is nobody else");
+        assert_eq!(unseen([told(1, 4.0, 20.0), told(2, 5.0, 20.0)].into_iter()), 16.0);
+        assert_eq!(unseen([told(0, 0.0, 1000.0)].into_iter()), OTHERS_MAX);
+    }
+
+    #[test]
+    fn two_are_drawn_by_weight() {
+        let rng = &mut StdRng::seed_from_u64(4);
+        let drawn: Vec<usize> = (0..1000).flat_map(|_| two(&[1, 0, 3], rng)).collect();
+        let count = |place| drawn.iter().filter(|found| **found == place).count();
+        assert!((300..500).contains(&count(0)) && (300..500).contains(&count(1)), "{}", count(0));
+        assert!((1100..1300).contains(&count(2)), "{}", count(2));
+        assert_eq!(two(&[], rng), [0, 0]);
     }
 }

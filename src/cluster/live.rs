@@ -16,6 +16,8 @@ use crate::time::Instant;
 pub struct LiveQuery {
     id: QueryId,
     posted: Instant,
+    /// Whether it was submitted through this gateway.
+    own: bool,
     /// Microseconds from `posted` to the first GET, plus one; 0 until then.
     first_get: AtomicU64,
     /// Microseconds from `posted` to the last request.
@@ -60,6 +62,7 @@ impl LiveQuery {
         Self {
             id,
             posted,
+            own: first_get == 0,
             first_get: AtomicU64::new(first_get),
             last_seen: AtomicU64::new(0),
             over: AtomicBool::new(false),
@@ -98,6 +101,11 @@ impl LiveQuery {
     /// The query that took its place.
     pub fn moved(&self) -> Option<&Moved> {
         self.moved.get()
+    }
+
+    /// Whether it was submitted through this gateway.
+    pub fn is_own(&self) -> bool {
+        self.own
     }
 
     /// Its id.

@@ -13,6 +13,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::choose::Arrivals;
 use super::live::LiveQuery;
 use crate::history::record::EndCause;
 use crate::ids::{CoordinatorId, QueryId};
@@ -23,6 +24,9 @@ const ENDED_MEMORY: Duration = Duration::from_secs(60);
 
 /// How many observed ends are remembered at most: 1,000 a second.
 const ENDED_MAX: usize = 60_000;
+
+/// What is left, at each list, of the weight of those that were new in earlier ones.
+const FADING: f64 = 0.9;
 
 /// A query in the list of a coordinator.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,6 +97,8 @@ pub struct Ledger {
     /// Queries whose first page nobody has asked for, and until when they count; the first to fade
     /// in front. Some may have begun or ended since.
     waiting: VecDeque<(Instant, QueryId)>,
+    /// Who brought what was new in the last lists.
+    arrivals: Arrivals,
 }
 
 #[derive(Debug)]
@@ -195,9 +201,29 @@ impl Ledger {
             live.count(stages.contains_key(id), &mut self.unlisted);
         }
         stages.retain(|_, stage| *stage != Stage::Ended);
+        self.note_arrivals(&stages);
         self.listed = Some(stages);
         self.polled = Some(began);
         ends
+    }
+
+    /// Counts who brought what the last list did not have.
+    fn note_arrivals(&mut self, stages: &HashMap<QueryId, Stage>) {
+        // All of a first list would look new.
+        let Some(before) = &self.listed else { return };
+        let new = stages.keys().filter(|id| !before.contains_key(*id));
+        let is_own = |id: &&QueryId| self.live.get(*id).is_some_and(|live| live.query.is_own());
+        let (own, others): (Vec<_>, Vec<_>) = new.partition(is_own);
+        self.arrivals = Arrivals {
+            fresh: 0,
+            own: self.arrivals.own * FADING + f64::from(narrow(own.len())),
+            others: self.arrivals.others * FADING + f64::from(narrow(others.len())),
+        };
+    }
+
+    /// Who brought queries lately.
+    pub fn arrivals(&self) -> Arrivals {
+        Arrivals { fresh: self.unlisted.saturating_add(self.reserved), ..self.arrivals }
     }
 
     /// The list could not be read: what it would have said is not known.
@@ -427,6 +453,26 @@ mod tests {
         assert!(ledger.poll(at(10), vec![]).is_empty());
         assert_eq!(ledger.load(at(10)), 0, "the list does not have it any more");
         assert_eq!(ledger.poll(at(12), vec![]), vec![(id(1), EndCause::Missing)]);
+    }
+
+    #[test]
+    fn it_is_known_who_brings_queries() {
+        let start = crate::time::now();
+        let mut ledger = Ledger::default();
+        let lists = |numbers: &[u32]| -> Vec<Listed> {
+            numbers.iter().map(|index| listed(*index, Stage::Running)).collect()
+        };
+        ledger.poll(start, lists(&[1, 2]));
+        assert_eq!(ledger.arrivals(), Arrivals::default(), "all of a first list looks new");
+        bring(&mut ledger, 3, start).asked(start);
+        ledger.reserve();
+        // Another gateway brought it, and a page of it came this way.
+        ledger.adopt(Arc::new(LiveQuery::met_at(id(4), start)));
+        assert_eq!(ledger.arrivals().fresh, 3);
+        ledger.poll(start + second(2), lists(&[2, 3, 4, 5]));
+        assert_eq!(ledger.arrivals(), Arrivals { fresh: 1, own: 1.0, others: 2.0 });
+        ledger.poll(start + second(4), lists(&[3, 6]));
+        assert_eq!(ledger.arrivals().others, 2.0 * FADING + 1.0);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 
 mod bed;
 mod drive;
+mod fleet;
 mod judge;
 mod ledger;
 mod simulation;
@@ -20,6 +21,9 @@ use bed::{LATE, POLL, Pair, Scale, Warren};
 use drive::{Chooser, Plan};
 use judge::Report;
 use tokio::task::JoinSet;
+
+use crate::support::mariadb::Server;
+use crate::support::tell;
 
 /// A simulated second lasts 100 ms.
 const SCALE: Scale = Scale(0.1);
@@ -131,6 +135,29 @@ async fn nothing_is_owned_once_the_last_query_has_ended() {
     let by_last_page = format!("warren_query_ends_total{{cause=\"last_page\"}} {ended}");
     let metrics = warren.metrics().await;
     assert!(metrics.contains(&by_last_page), "no `{by_last_page}` in\n{metrics}");
+}
+
+/// Bursts of 40 on several gateways that share a store and nothing else: what each knows of the others'
+/// queries is up to 3 s old.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_gateways_share_the_load() {
+    let server = tokio::task::block_in_place(Server::start);
+    for count in [2, 3] {
+        let pairs = pairs([1, 1], SCALE);
+        let mut gateways = Vec::new();
+        for _ in 0..count {
+            gateways.push(Warren::start_on(&server.url(), &pairs, SCALE).await);
+        }
+        let addresses = [0, 1, 2].map(|nth| gateways[nth % count].client);
+        let chooser = Chooser::Fleet(addresses, count);
+        let plan = move |seed| Plan { queries: 800, burst: 40, ..Plan::base(seed, chooser) };
+        for (seed, report) in run_all((&pairs, SCALE), LANES as u64, plan).await {
+            let (spread, choices) = report.spread(100);
+            tell(&format!("{count} gateways, seed {seed}: largest by mean load {spread:.3}"));
+            assert!(choices >= 100, "seed {seed}: only {choices} choices had enough to balance");
+            assert!(spread <= 1.15, "{count} gateways, seed {seed}: {spread}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

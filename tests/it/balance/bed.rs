@@ -57,6 +57,9 @@ impl Pair {
     }
 }
 
+/// A store of its own.
+const SQLITE: &str = "sqlite:warren.db";
+
 /// How late each list of queries is at most.
 pub(crate) const LATE: Duration = Duration::from_secs(1);
 
@@ -78,12 +81,17 @@ pub(crate) struct Warren {
 impl Warren {
     /// Starts Warren in front of all pairs and waits until it calls all clusters ready.
     pub(crate) async fn start(pairs: &[Pair], scale: Scale) -> Self {
+        Self::start_on(SQLITE, pairs, scale).await
+    }
+
+    /// The same with this store.
+    pub(crate) async fn start_on(store: &str, pairs: &[Pair], scale: Scale) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let (client, admin) = (free_address(), free_address());
         let write = |name: &str, text: &str| {
             std::fs::write(folder.path().join(name), text).expect("a writable folder");
         };
-        write("warren.toml", &settings(client, admin, pairs, scale));
+        write("warren.toml", &settings((client, admin), store, pairs, scale));
         write("route.lua", "function route(request)\n  return request.source\nend\n");
         let log = File::create(folder.path().join("log")).expect("a writable folder");
         let process = Command::new(env!("CARGO_BIN_EXE_warren"))
@@ -157,10 +165,15 @@ impl Drop for Warren {
 
 /// Warren's periods, scaled as the stubs' time. The one probe statement of each cluster runs before
 /// the first query, so that all that a stub counts afterwards came through the clients' port.
-fn settings(client: SocketAddr, admin: SocketAddr, pairs: &[Pair], scale: Scale) -> String {
+fn settings(
+    (client, admin): (SocketAddr, SocketAddr),
+    store: &str,
+    pairs: &[Pair],
+    scale: Scale,
+) -> String {
     let mut text = format!(
         "[listen]\nclient = \"{client}\"\nadmin = \"{admin}\"\nworkers = 2\n\n\
-         [store]\nurl = \"sqlite:warren.db\"\n\n[state]\nfolder = \"state\"\n\n\
+         [store]\nurl = \"{store}\"\n\n[state]\nfolder = \"state\"\n\n\
          [rules]\nfile = \"route.lua\"\ndefault_group = \"{}\"\ncpu = \"100ms\"\n\n\
          [log]\nlevel = \"warn\"\n\n\
          [health]\ninfo_period = \"200ms\"\nstatement_period = \"1h\"\nrise = 1\nsettle = \"0s\"\nramp = \"0s\"\n\

@@ -19,7 +19,7 @@ use super::bed::{POLL, Pair, Scale};
 use super::judge::{Choice, Report};
 use super::wire::{Line, Manner};
 
-/// Queries that are sent between two polls.
+/// Queries that are sent between two polls, if a plan says nothing else.
 pub(crate) const BURST: usize = 20;
 
 /// Who chooses the cluster of a query.
@@ -27,6 +27,8 @@ pub(crate) const BURST: usize = 20;
 pub(crate) enum Chooser {
     /// The gateway at this address.
     Warren(SocketAddr),
+    /// So many of the gateways at these addresses, each query by one of them.
+    Fleet([SocketAddr; 3], usize),
     /// The driver, by chance.
     Random,
     /// The driver, in turn.
@@ -38,6 +40,8 @@ pub(crate) enum Chooser {
 pub(crate) struct Plan {
     pub(crate) seed: u64,
     pub(crate) queries: usize,
+    /// Queries that are sent between two polls.
+    pub(crate) burst: usize,
     pub(crate) chooser: Chooser,
     /// From the answer to a submit to its first page, in simulated time.
     pub(crate) first_get: Duration,
@@ -51,7 +55,8 @@ impl Plan {
     /// 400 queries through the gateway, whose clients ask at once.
     pub(crate) fn base(seed: u64, chooser: Chooser) -> Self {
         let first_get = Duration::ZERO;
-        Self { seed, queries: 400, chooser, first_get, walker_each: 0, to_the_end: false }
+        let (queries, burst) = (400, BURST);
+        Self { seed, queries, burst, chooser, first_get, walker_each: 0, to_the_end: false }
     }
 }
 
@@ -72,7 +77,7 @@ pub(crate) async fn run(pair: &Pair, scale: Scale, plan: Plan) -> Report {
     let mut clients = JoinSet::new();
     let mut next_burst = warren::time::now();
     for index in 0..plan.queries {
-        if index % BURST == 0 {
+        if index % plan.burst == 0 {
             sleep_until(next_burst).await;
             // Not bound to the polls: a burst lies somewhere between two of them.
             next_burst += scale.real(Duration::from_secs(POLL).mul_f64(rng.random_range(0.8..1.2)));
@@ -80,6 +85,7 @@ pub(crate) async fn run(pair: &Pair, scale: Scale, plan: Plan) -> Report {
         let run = duration(&mut rng);
         let target = match plan.chooser {
             Chooser::Warren(address) => address,
+            Chooser::Fleet(addresses, count) => addresses[rng.random_range(0..count)],
             Chooser::Random => pair.stubs[rng.random_range(0..2)].addr(),
             Chooser::RoundRobin => pair.stubs[index % 2].addr(),
         };

@@ -52,6 +52,17 @@ impl Report {
         self.choices.iter().filter(move |choice| choice.index % burst == burst - 1)
     }
 
+    /// The larger load by the mean one, on the average of the choices that were made while at least
+    /// `alive` queries lived; and how many those were.
+    pub(crate) fn spread(&self, alive: usize) -> (f64, usize) {
+        let loads = self.choices.iter().map(|choice| choice.loads);
+        let enough = loads.filter(|[left, right]| left + right >= alive);
+        let spreads: Vec<f64> = enough
+            .map(|[left, right]| 2.0 * left.max(right) as f64 / (left + right) as f64)
+            .collect();
+        (spreads.iter().sum::<f64>() / spreads.len() as f64, spreads.len())
+    }
+
     /// The most that both clusters carried at a choice.
     pub(crate) fn most_alive(&self) -> usize {
         self.choices.iter().map(|choice| choice.loads.iter().sum()).max().unwrap_or(0)
@@ -70,4 +81,13 @@ fn a_choice_is_judged_by_load_and_weight() {
     assert!(!violates([10, 31], 1, 1, [1, 3]), "31/3 is 10 and a third");
     assert!(violates([10, 32], 1, 1, [1, 3]));
     assert!(violates([12, 30], 0, 1, [1, 3]));
+}
+
+#[test]
+fn a_spread_is_judged_where_enough_lives() {
+    let mut report = Report::of([1, 1]);
+    for loads in [[9, 0], [50, 50], [60, 40]] {
+        report.add(Choice { index: 0, loads, chosen: 0 });
+    }
+    assert_eq!(report.spread(100), (1.1, 2));
 }

@@ -222,7 +222,7 @@ impl World {
             };
             Candidate { load, weight: weights[side] }
         });
-        let chosen = choose::order(&candidates, &mut self.rng)[0];
+        let chosen = choose::order(&candidates, 0.0, &mut self.rng)[0];
         let loads = [0, 1].map(|side: usize| self.clusters[side].carried);
         self.report.add(Choice { index, loads, chosen });
         let nth = |each: usize, place: usize| each > 0 && index % each == place % each;
