@@ -21,6 +21,7 @@ pub(super) async fn metrics(State(shared): State<Shared>) -> impl IntoResponse {
 fn read_clusters(gateway: &Gateway) {
     let metrics = &gateway.metrics;
     metrics.clusters.reset();
+    metrics.zones.reset();
     metrics.health.reset();
     metrics.intent.reset();
     let open = gateway.sticky.unfinished.counts(time::now(), gateway.lifetimes());
@@ -40,6 +41,14 @@ fn read_clusters(gateway: &Gateway) {
         ] {
             let Some(value) = value else { continue };
             metrics.clusters.with_label_values(&[name, group, figure]).set(value.into());
+        }
+        if let Some(zone) = &settings.zone {
+            let ready = i64::from(cluster.takes_new());
+            for (figure, value) in
+                [("load", figures.load.into()), ("clusters", 1), ("ready", ready)]
+            {
+                metrics.zones.with_label_values(&[group, zone, figure]).add(value);
+            }
         }
         for health in Health::ALL {
             let is = i64::from(cluster.verdict().health() == health);

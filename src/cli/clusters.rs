@@ -1,6 +1,7 @@
 //! `warren clusters`: what clusters there are, and what operators want of them.
 
 mod wait;
+mod zones;
 
 use std::thread;
 use std::time::Duration;
@@ -290,6 +291,7 @@ fn render(rows: Vec<Row>) -> String {
     if rows.is_empty() {
         return "no clusters\n".to_owned();
     }
+    let spread = zones::spread(&rows);
     let mut table = Table::new([
         "NAME",
         "GROUP",
@@ -326,5 +328,5 @@ fn render(rows: Vec<Row>) -> String {
             row.health_reason.unwrap_or_default(),
         ]);
     }
-    table.render()
+    table.render() + &spread
 }

@@ -40,6 +40,8 @@ pub struct Metrics {
     pub gauges: IntGaugeVec,
     /// Figures of each cluster.
     pub clusters: IntGaugeVec,
+    /// Figures of the zones of a group.
+    pub zones: IntGaugeVec,
     /// 1 for the health that a cluster has.
     pub health: IntGaugeVec,
     /// 1 for the intent that a cluster has.
@@ -151,6 +153,11 @@ impl Metrics {
                 "warren_cluster",
                 "Figures of a cluster: load, owned, queued, running, weight, transactions, segments. A figure that is not known is absent.",
                 &["cluster", "group", "figure"],
+            )?,
+            zones: gauges(
+                "warren_zone",
+                "Figures of the clusters of a group in one zone: load, clusters, ready.",
+                &["group", "zone", "figure"],
             )?,
             health: gauges(
                 "warren_cluster_health",

@@ -87,7 +87,7 @@ impl Plan {
     }
 
     /// With this line in `[section]`, which is `listen`, `health`, `limits` or `queries`, for the group of
-    /// that name in `groups.NAME`; one of `clusters` stands in each.
+    /// that name in `groups.NAME`, for the cluster in `clusters.NAME`; one of `clusters` stands in each.
     pub(crate) fn setting(mut self, section: &str, line: &str) -> Self {
         self.settings.push((section.to_owned(), line.to_owned()));
         self
@@ -147,8 +147,9 @@ impl Plan {
             }
             write!(
                 text,
-                "\n[[clusters]]\nname = \"{name}\"\ngroup = \"{group}\"\nurl = \"{url}\"\n{}",
-                self.lines_of("clusters")
+                "\n[[clusters]]\nname = \"{name}\"\ngroup = \"{group}\"\nurl = \"{url}\"\n{}{}",
+                self.lines_of("clusters"),
+                self.lines_of(&format!("clusters.{name}"))
             )
             .unwrap();
         }
