@@ -368,7 +368,7 @@ pub(crate) mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::config::{Probe, Scheme, Source};
+    use crate::config::{LoadWeights, Probe, Scheme, Source};
     use crate::ids::GroupName;
 
     pub(crate) fn settings(name: &str, port: u16) -> ClusterConfig {
@@ -377,6 +377,7 @@ pub(crate) mod tests {
             group: GroupName::parse("bi").expect("a good name"),
             url: ClusterUrl { scheme: Scheme::Http, host: "127.0.0.1".into(), port },
             weight: 1,
+            load: LoadWeights::EVEN,
             zone: None,
             initial_intent: Intent::Active,
             min_workers: 1,

@@ -334,6 +334,8 @@ pub struct Group {
     pub name: GroupName,
     /// `mode`. Default: active-active.
     pub mode: Mode,
+    /// `queued_weight` and `running_weight`. Default: 1 each.
+    pub load: LoadWeights,
     /// `auto_failover`: whether a ready standby takes over when no active cluster can take a query.
     /// Default: false.
     pub auto_failover: bool,
@@ -341,6 +343,20 @@ pub struct Group {
     pub fallback: Vec<GroupName>,
     /// `reject`: what its clients are told at once while nobody can take a query; else they wait.
     pub reject: Option<String>,
+}
+
+/// How much queries of a cluster count when one is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoadWeights {
+    /// One that waits in Trino's queue.
+    pub queued: u32,
+    /// One that works, or that no list shows yet.
+    pub running: u32,
+}
+
+impl LoadWeights {
+    /// Each query counts the same.
+    pub const EVEN: Self = Self { queued: 1, running: 1 };
 }
 
 /// How the active clusters of a group share its queries.
@@ -372,6 +388,8 @@ pub struct ClusterConfig {
     pub url: ClusterUrl,
     /// `weight`: its capacity beside the others'. Default: 1.
     pub weight: u32,
+    /// How its queries count, as its group says.
+    pub load: LoadWeights,
     /// `zone`.
     pub zone: Option<String>,
     /// `initial_intent`: counts only for a name that the store has never seen. Default: active.

@@ -111,7 +111,7 @@ fn candidates(clusters: &[Arc<Cluster>], chosen: Option<u64>) -> Vec<CandidateVi
         name: cluster.name().to_string(),
         intent: cluster.intent().as_str(),
         health: cluster.verdict().health().as_str(),
-        load: cluster.ledger().load(time::now()),
+        load: cluster.ledger().weighed(time::now(), cluster.settings().load),
         weight: cluster.settings().weight,
         chosen: chosen == Some(cluster.key()),
         why_not: (chosen != Some(cluster.key())).then(|| why_not(cluster)),

@@ -23,7 +23,7 @@ use super::exit::Exit;
 use super::finding::{self, Finding, Grade};
 use super::{Failure, Shell, locate};
 use crate::config::secret::Secret;
-use crate::config::{self, ClusterConfig, ClusterUrl, Config, Probe, Scheme, Source};
+use crate::config::{self, ClusterConfig, ClusterUrl, Config, LoadWeights, Probe, Scheme, Source};
 use crate::ids::{ClusterName, GroupName};
 use crate::store::Intent;
 use clients::Door;
@@ -228,6 +228,7 @@ impl Doctor {
             group: GroupName::parse("warren").expect("a name"),
             url,
             weight: 1,
+            load: LoadWeights::EVEN,
             zone: None,
             initial_intent: Intent::Active,
             min_workers: 1,

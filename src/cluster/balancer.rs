@@ -161,18 +161,23 @@ impl LeastLoaded {
 
     fn by_load(&self, places: &[usize], now: time::Instant) -> Vec<usize> {
         let mut arrivals = Vec::with_capacity(places.len());
+        let mut running = 1;
         let candidates: Vec<Candidate> = places
             .iter()
             .filter_map(|place| self.at(*place))
             .map(|cluster| {
+                let settings = cluster.settings();
                 let mut ledger = cluster.ledger();
-                let load = choose::felt_load(ledger.load(now), cluster.verdict().warmth(now));
+                let load = ledger.weighed(now, settings.load);
+                let warmth = cluster.verdict().warmth(now);
+                let load = choose::felt_load(load, settings.load.running, warmth);
                 arrivals.push(ledger.arrivals());
                 drop(ledger);
-                Candidate { load, weight: cluster.settings().weight }
+                running = settings.load.running;
+                Candidate { load, weight: settings.weight }
             })
             .collect();
-        let unseen = choose::unseen(arrivals.into_iter());
+        let unseen = choose::unseen(arrivals.into_iter()) * f64::from(running);
         let order = choose::order(&candidates, unseen, &mut rand::rng());
         order.into_iter().map(|nth| places[nth]).collect()
     }

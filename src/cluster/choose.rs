@@ -52,9 +52,10 @@ impl Candidate {
 }
 
 /// What a cluster looks like that is to take only `warmth` of a thousand of its share: as if each query
-/// were as many more there, one that comes next too.
-pub fn felt_load(load: u32, warmth: u32) -> u32 {
-    let felt = (u64::from(load) + 1) * u64::from(WARM) / u64::from(warmth.clamp(1, WARM)) - 1;
+/// were as many more there, the one of load `each` that comes next too.
+pub fn felt_load(load: u32, each: u32, warmth: u32) -> u32 {
+    let (load, each) = (u64::from(load), u64::from(each));
+    let felt = (load + each) * u64::from(WARM) / u64::from(warmth.clamp(1, WARM)) - each;
     u32::try_from(felt).unwrap_or(u32::MAX)
 }
 
@@ -166,7 +167,7 @@ mod tests {
             let rng = &mut StdRng::seed_from_u64(3);
             let mut loads = [100_u32, 0];
             for _ in 0..100 {
-                loads[first(&[(loads[0], 1), (felt_load(loads[1], warmth), 1)], rng)] += 1;
+                loads[first(&[(loads[0], 1), (felt_load(loads[1], 1, warmth), 1)], rng)] += 1;
             }
             loads[1]
         };
@@ -175,8 +176,13 @@ mod tests {
         assert_eq!(warm, 100);
         assert!((66..=67).contains(&half) && (17..=18).contains(&cold), "{half} {cold}");
         assert_eq!(
-            [felt_load(7, WARM), felt_load(0, 0), felt_load(u32::MAX, 1)],
-            [7, 999, u32::MAX]
+            [
+                felt_load(7, 1, WARM),
+                felt_load(0, 1, 0),
+                felt_load(0, 2, WARM / 2),
+                felt_load(u32::MAX, 1, 1),
+            ],
+            [7, 999, 2, u32::MAX]
         );
     }
 

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use super::choose::Arrivals;
 use super::live::LiveQuery;
+use crate::config::LoadWeights;
 use crate::history::record::EndCause;
 use crate::ids::{CoordinatorId, QueryId};
 use crate::time::Instant;
@@ -289,6 +290,18 @@ impl Ledger {
         listed.saturating_add(self.unlisted).saturating_add(self.reserved)
     }
 
+    /// The same where queries that wait and those that work do not count alike.
+    pub fn weighed(&mut self, now: Instant, weights: LoadWeights) -> u32 {
+        let load = self.load(now);
+        if weights == LoadWeights::EVEN {
+            return load;
+        }
+        let stages = self.listed.iter().flat_map(HashMap::values);
+        let queued = narrow(stages.filter(|stage| **stage == Stage::Queued).count());
+        let running = load.saturating_sub(queued).saturating_mul(weights.running);
+        queued.saturating_mul(weights.queued).saturating_add(running)
+    }
+
     /// Leaves out the queries whose clients have not come within their grace.
     fn fade(&mut self, now: Instant) {
         while let Some((_, id)) = self.waiting.pop_front_if(|(fades, _)| *fades <= now) {
@@ -380,6 +393,18 @@ mod tests {
         assert!(ledger.end(&id(1), start + second(5)));
         assert!(!ledger.end(&id(1), start + second(5)), "it ends once");
         assert_eq!(ledger.load(start), 1);
+    }
+
+    #[test]
+    fn queries_that_wait_may_count_for_more() {
+        let start = crate::time::now();
+        let mut ledger = Ledger::default();
+        ledger.reserve();
+        let list = [(1, Stage::Queued), (2, Stage::Queued), (3, Stage::Running)];
+        ledger.poll(start, list.map(|(index, stage)| listed(index, stage)).to_vec());
+        let mut weighed = |queued, running| ledger.weighed(start, LoadWeights { queued, running });
+        assert_eq!([weighed(1, 1), weighed(3, 1), weighed(0, 2)], [4, 8, 4]);
+        assert_eq!(weighed(u32::MAX, u32::MAX), u32::MAX);
     }
 
     #[test]

@@ -131,6 +131,8 @@ pub const SETTINGS: &[Setting] = &[
     setting("log.level", Value("info"), "level or filter", Restart, "`error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,warren::health=debug`"),
     setting("groups[].name", Required, "name", Reload, "a group of clusters that rules can name"),
     setting("groups[].mode", Value("active-active"), "active-active, active-standby", Reload, "whether its active clusters share the queries by load, or the first in the file of those that can takes all"),
+    setting("groups[].queued_weight", Value("1"), "number", Reload, "how much a query that waits in the queue of its cluster counts when a cluster is chosen"),
+    setting("groups[].running_weight", Value("1"), "number", Reload, "how much one counts that works there, or that no list shows yet"),
     setting("groups[].auto_failover", Value("false"), "true, false", Reload, "whether a ready standby takes the queries when no active cluster can, and is made the active one"),
     setting("groups[].fallback", Empty, "names", Reload, "the groups that take its queries, in this order, while none of its own clusters can"),
     setting("groups[].reject", Nothing, "text", Reload, "what clients are told at once while neither its clusters nor `fallback` can take a query; without it they wait, up to `timeouts.submit`"),

@@ -107,7 +107,7 @@ fn change(cluster: &Cluster, intent: Intent, reason: &str) -> IntentChange {
 mod tests {
     use super::*;
     use crate::cluster::tests::settings;
-    use crate::config::{self, Mode, Source};
+    use crate::config::{self, LoadWeights, Mode, Source};
     use crate::health::verdict::{Evidence, Thresholds};
     use crate::ids::CoordinatorId;
 
@@ -140,6 +140,7 @@ mod tests {
         let settings = config::Group {
             name: GroupName::parse("bi").expect("a good name"),
             mode: Mode::ActiveStandby,
+            load: LoadWeights::EVEN,
             auto_failover,
             fallback: Vec::new(),
             reject: None,

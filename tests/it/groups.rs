@@ -212,3 +212,30 @@ fn the_loss_of_a_zone_fails_no_new_query() {
     assert!(list.contains("0 of 2 take queries; b carries "), "{list}");
     assert!(list.contains("2 of 2 take queries\n"), "{list}");
 }
+
+/// Blue has one query that works and two that wait, green has 60 that work: a gap that is larger than what
+/// others may have sent meanwhile.
+#[test]
+fn queries_that_wait_may_count_for_more() {
+    let stubs = two();
+    let even = plan(&stubs).start_ready();
+    let weighed = plan(&stubs).setting("groups.bi", "queued_weight = 100").start_ready();
+    stubs[0].change(|behaviour| behaviour.max_running = 1);
+    for (stub, count) in stubs.iter().zip([3, 60]) {
+        let past = Client::new(stub.addr());
+        for _ in 0..count {
+            let mut query = Query::submit(&past, "SELECT n /* stub: run=1h */").unwrap();
+            query.page(&past).unwrap();
+        }
+    }
+    for (gateway, place) in [(&even, 0), (&weighed, 1)] {
+        eventually("the lists are known", || {
+            let [blue, green] = ["blue", "green"].map(|name| gateway.cluster(name).unwrap());
+            (blue["queued"] == 2 && green["running"] == 60).then_some(())
+        });
+        let told = gateway.operator().send("POST", "/api/v1/explain", "{}").unwrap().json();
+        assert_eq!(told["cluster"], ["blue", "green"][place], "{told}");
+        let query = Query::submit(&gateway.client(), "SELECT 1").unwrap();
+        assert_eq!(query.mark(), stubs[place].coordinator_id());
+    }
+}

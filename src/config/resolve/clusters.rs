@@ -8,7 +8,7 @@ use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue}
 
 use crate::config::problem::{Wrong, nearest, quoted};
 use crate::config::raw::Section;
-use crate::config::{ClusterConfig, Group, Mode, Probe, Source, address, secret};
+use crate::config::{ClusterConfig, Group, LoadWeights, Mode, Probe, Source, address, secret};
 use crate::ids::{ClusterName, GroupName};
 use crate::store::Intent;
 
@@ -54,8 +54,16 @@ fn group(section: &Section<'_>, name: &GroupName, known: &[&GroupName]) -> Group
         }
         Ok(text.to_owned())
     });
+    let weight = |name: &str, least: u64| {
+        let weight = section.number(name, least..=1000).and_then(|it| u32::try_from(it).ok());
+        weight.unwrap_or(1)
+    };
     Group {
         name: name.clone(),
+        load: LoadWeights {
+            queued: weight("queued_weight", 0),
+            running: weight("running_weight", 1),
+        },
         mode: mode.unwrap_or(Mode::ActiveActive),
         auto_failover: section.flag("auto_failover"),
         fallback,
@@ -85,7 +93,7 @@ pub(super) fn clusters(root: &Section<'_>, groups: &[Group]) -> Vec<ClusterConfi
         if let Some(url) = &cluster.url {
             urls.is_new(section, "url", url);
         }
-        let whole = cluster.whole();
+        let whole = cluster.whole(groups);
         if let Some(cluster) = &whole
             && cluster.probe.source == Source::Info
             && cluster.needed_workers() > 0
@@ -142,12 +150,15 @@ struct Parts {
 }
 
 impl Parts {
-    fn whole(self) -> Option<ClusterConfig> {
+    fn whole(self, groups: &[Group]) -> Option<ClusterConfig> {
+        let group = groups.iter().find(|group| Some(&group.name) == self.group.as_ref());
+        let load = group.map_or(LoadWeights::EVEN, |group| group.load);
         Some(ClusterConfig {
             name: self.name?,
             group: self.group?,
             url: self.url?,
             weight: u32::try_from(self.weight?).ok()?,
+            load,
             zone: self.zone,
             initial_intent: self.initial_intent?,
             min_workers: u32::try_from(self.min_workers?).ok()?,
