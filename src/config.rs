@@ -343,6 +343,21 @@ pub struct Group {
     pub fallback: Vec<GroupName>,
     /// `reject`: what its clients are told at once while nobody can take a query; else they wait.
     pub reject: Option<String>,
+    /// `hold`: how its queries are held while nobody can take them; `None`: they are not.
+    pub hold: Option<Hold>,
+}
+
+/// `hold` of a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    /// `max_wait`: how long a query is held at most. Default: 5 min.
+    pub max_wait: Duration,
+    /// `max_queries`: how many are held. Default: 1,000.
+    pub max_queries: usize,
+    /// `max_bytes`: the room for their statements and headers, in bytes. Default: 64 MiB.
+    pub max_bytes: usize,
+    /// `per_user`: how many of them may be of one user. Default: 100.
+    pub per_user: usize,
 }
 
 /// How much queries of a cluster count when one is chosen.

@@ -30,6 +30,9 @@ const GENERATION: Duration = Duration::from_secs(15 * 60);
 /// Between two looks for retired clusters that own nothing any more.
 const RETIRED: Duration = Duration::from_secs(1);
 
+/// Between two looks for held queries that have waited for too long.
+const HELD: Duration = Duration::from_secs(1);
+
 /// Idle connections that probes keep.
 const POOL: usize = 64;
 
@@ -40,6 +43,7 @@ pub fn start(gateway: &Arc<Gateway>, start: Start, stopped: &watch::Receiver<boo
     run("reload", reload::watch(gateway.clone()), stopped);
     run("sweep", sweep(gateway.clone()), stopped);
     run("retired", forget_retired(gateway.clone()), stopped);
+    run("held", sweep_held(gateway.clone()), stopped);
     run("failover", failover::keep(gateway.clone()), stopped);
     run("holdings", holdings::keep(gateway.clone()), stopped);
     run("retention", retention::keep(gateway.clone()), stopped);
@@ -120,6 +124,13 @@ async fn sweep(gateway: Arc<Gateway>) {
     loop {
         tokio::time::sleep(GENERATION).await;
         gateway.sticky.sweep(&gateway.registry.fleet().clusters);
+    }
+}
+
+async fn sweep_held(gateway: Arc<Gateway>) {
+    loop {
+        tokio::time::sleep(HELD).await;
+        gateway.held.sweep(gateway.registry.fleet().config.timeouts.client);
     }
 }
 

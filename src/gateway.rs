@@ -3,6 +3,7 @@
 //! The data path runs on Pingora's runtime and the control side on one of its own, so that neither
 //! can stall the other; [`Gateway`] is all that both see.
 
+pub mod held;
 pub mod holdings;
 pub mod in_flight;
 pub mod kept;
@@ -31,6 +32,7 @@ use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 use crate::time::{self, Instant};
 use crate::upstream::exchange::Upstream;
+use held::Held;
 use in_flight::InFlight;
 use kept::Kept;
 
@@ -60,6 +62,8 @@ pub struct Gateway {
     pub cookie_key: hmac::Key,
     /// Statements that may still be submitted to another cluster.
     pub kept: Kept,
+    /// Queries that are held.
+    pub held: Held,
     /// The version of the intents that are in force here.
     pub intents_version: Mutex<u64>,
     /// The store, for the control side, and for a page when memory does not know its owner.
@@ -112,6 +116,7 @@ impl Gateway {
             asking: Asking::default(),
             upstream: Upstream::with_pool(POOL),
             recorder: parts.recorder,
+            held: Held::new(parts.metrics.clone()),
             metrics: parts.metrics,
             in_flight: InFlight::default(),
             rule_alarm: RuleAlarm::default(),

@@ -40,6 +40,11 @@ impl CoordinatorId {
             .ok_or_else(|| BadName::CoordinatorId(shortened(text).to_owned()))
     }
 
+    /// The mark that `lot` draws.
+    pub fn drawn(lot: [u8; 5]) -> Self {
+        Self(lot.map(|byte| COORD_ALPHABET[usize::from(byte) % COORD_ALPHABET.len()]))
+    }
+
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let mark: [u8; 5] = bytes.try_into().ok()?;
         mark.iter().all(|byte| COORD_ALPHABET.contains(byte)).then_some(Self(mark))
@@ -75,6 +80,21 @@ impl QueryId {
         } else {
             Err(BadName::QueryId(shortened(text).to_owned()))
         }
+    }
+
+    /// The id of a query that the gateway with this mark holds since `time`, in the form of
+    /// [`crate::time::query_id_time`].
+    ///
+    /// Its index has nine digits of which the first is 0. Trino fills up to five digits with zeros, and
+    /// never more, so no coordinator gives such an id.
+    pub fn of_held(time: &str, index: u64, mark: CoordinatorId) -> Self {
+        Self(format!("{time}_{:09}_{mark}", index % 100_000_000).into())
+    }
+
+    /// Whether a gateway gave it to a query that it held.
+    pub fn is_held(&self) -> bool {
+        let index = self.0.split('_').nth(2).unwrap_or_default();
+        index.len() > 5 && index.starts_with('0')
     }
 
     /// The coordinator process that made this id.
@@ -192,6 +212,18 @@ mod tests {
         let id = QueryId::parse("20200416_160256_03078_6b4yt").expect("a good id");
         assert_eq!(id.coordinator().as_str(), "6b4yt");
         assert!(QueryId::parse("20200416_160256_123456_6b4yt").is_ok());
+    }
+
+    #[test]
+    fn the_id_of_a_held_query_is_told_from_those_of_coordinators() {
+        let mark = CoordinatorId::drawn([0, 31, 32, 7, 255]);
+        let held = QueryId::of_held("20260416_160256", 17, mark);
+        assert_eq!(held.as_str(), "20260416_160256_000000017_a9ah9");
+        assert_eq!(QueryId::parse(held.as_str()), Ok(held.clone()));
+        assert!(held.is_held() && held.coordinator() == mark);
+        for text in ["20200416_160256_03078_6b4yt", "20200416_160256_123456_6b4yt"] {
+            assert!(!QueryId::parse(text).expect("a good id").is_held(), "{text}");
+        }
     }
 
     #[test]

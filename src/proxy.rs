@@ -13,6 +13,7 @@ pub mod direct;
 pub mod finish;
 pub mod follow;
 pub mod headers;
+pub mod held;
 pub mod kill;
 pub mod observe;
 pub mod passing;

@@ -14,6 +14,7 @@ use crate::time;
 pub(super) async fn metrics(State(shared): State<Shared>) -> impl IntoResponse {
     let gateway = &shared.gateway;
     read_clusters(gateway);
+    read_held(gateway);
     read_gateway(gateway);
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], gateway.metrics.render())
 }
@@ -57,6 +58,17 @@ fn read_clusters(gateway: &Gateway) {
         for intent in Intent::ALL {
             let is = i64::from(cluster.intent() == intent);
             metrics.intent.with_label_values(&[name, group, intent.as_str()]).set(is);
+        }
+    }
+}
+
+fn read_held(gateway: &Gateway) {
+    let held = &gateway.metrics.held;
+    held.reset();
+    for (group, queries, bytes) in gateway.held.figures() {
+        for (figure, value) in [("queries", queries), ("bytes", bytes)] {
+            let value = i64::try_from(value).unwrap_or(i64::MAX);
+            held.with_label_values(&[group.as_str(), figure]).set(value);
         }
     }
 }

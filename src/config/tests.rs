@@ -237,6 +237,14 @@ fn the_complete_file_has_all_settings_at_their_defaults() {
         reject: Some(
         "bi is being repaired, see https://status.example.com",
         ),
+        hold: Some(
+        Hold {
+        max_wait: 300s,
+        max_queries: 1000,
+        max_bytes: 67108864,
+        per_user: 100,
+        },
+        ),
         scheme: Https,
         zone: Some(
         "eu-central-1b",

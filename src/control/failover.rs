@@ -144,6 +144,7 @@ mod tests {
             auto_failover,
             fallback: Vec::new(),
             reject: None,
+            hold: None,
         };
         Group::new(settings, clusters.iter().map(|cluster| (*cluster).clone()).collect(), None)
     }

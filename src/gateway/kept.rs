@@ -16,7 +16,7 @@ use crate::listener::Client;
 use crate::time::Instant;
 
 /// A statement and what decides where it goes.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Order {
     /// The head that the client sent.
     pub head: RequestHeader,
@@ -46,7 +46,7 @@ struct Books {
 
 impl Order {
     /// What it takes in memory, about: the header map's own entries are reckoned with 64 bytes.
-    fn size(&self) -> usize {
+    pub fn size(&self) -> usize {
         let lines = self.head.headers.iter();
         let head: usize = lines.map(|(name, value)| name.as_str().len() + value.len() + 64).sum();
         head + self.text.len()

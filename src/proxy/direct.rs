@@ -17,8 +17,10 @@ use crate::ids::QueryId;
 use crate::listener::Client;
 use crate::proxy::context::{Context, Stage, Streaming};
 use crate::proxy::follow::{self, Found};
+use crate::proxy::held::{self, Ask, Reply};
 use crate::proxy::pinned::{self, Place};
 use crate::proxy::rescue::OwnAnswer;
+use crate::proxy::submit::Outcome;
 use crate::sticky::Known;
 use crate::time;
 
@@ -76,20 +78,61 @@ fn owner(
         // The client did not get the answer that told it of the other one.
         return Err(OwnAnswer::again(answer));
     }
-    let path = match &ctx.kind {
-        // What is behind the id there is of no use at another cluster.
-        Some(RequestKind::Cancel(_)) => format!("/v1/query/{}", new.id()),
-        _ => {
-            let target = session.req_header().uri.path_and_query().map_or("", PathAndQuery::as_str);
-            target.replace(old.id().as_str(), new.id().as_str())
-        }
-    };
-    let uri: Uri = path.parse().map_err(|_| OwnAnswer::owner_away(old.id()))?;
-    session.req_header_mut().set_uri(uri);
+    retarget(session, ctx.kind.as_ref(), old.id(), new.id())?;
     match gateway.sticky.known(new.id()) {
         Known::Owned { cluster, .. } => Ok((cluster, Some(new.clone()))),
         Known::Among(_) | Known::Unknown => Err(OwnAnswer::owner_away(new.id())),
     }
+}
+
+/// Makes a request about one query one about the query that took its place.
+fn retarget(
+    session: &mut Session,
+    kind: Option<&RequestKind>,
+    old: &QueryId,
+    new: &QueryId,
+) -> Result<(), OwnAnswer> {
+    let path = match kind {
+        // What is behind the id there is of no use at another cluster.
+        Some(RequestKind::Cancel(_)) => format!("/v1/query/{new}"),
+        _ => {
+            let target = session.req_header().uri.path_and_query().map_or("", PathAndQuery::as_str);
+            target.replace(old.as_str(), new.as_str())
+        }
+    };
+    let uri: Uri = path.parse().map_err(|_| OwnAnswer::owner_away(old))?;
+    session.req_header_mut().set_uri(uri);
+    Ok(())
+}
+
+/// Answers a request about a query that is held, or was. `None`: it became another one, and the
+/// request is about that now.
+pub async fn held(
+    gateway: &Gateway,
+    session: &mut Session,
+    ctx: &mut Context,
+    client: &Client,
+    id: &QueryId,
+) -> Option<Outcome> {
+    let ask = Ask::of(session.req_header(), client);
+    let lost = || Outcome::Own(OwnAnswer::held_lost(id, &client.origin.to_string()));
+    let kind = ctx.kind.as_ref()?;
+    if id.coordinator() != gateway.held.mark() {
+        return Some(lost());
+    }
+    let new = match held::reply(gateway, kind, id, &ask).await {
+        Reply::Answer(outcome) => return Some(outcome),
+        Reply::Became(new) => new,
+    };
+    if let Err(answer) = retarget(session, Some(kind), id, &new) {
+        return Some(Outcome::Own(answer));
+    }
+    ctx.kind = Some(match kind {
+        RequestKind::Cancel(_) => RequestKind::Cancel(new.clone()),
+        _ => RequestKind::Query(new.clone()),
+    });
+    ctx.facts.query_id = Some(new);
+    None
 }
 
 /// The answer about a query whose coordinator is lost.

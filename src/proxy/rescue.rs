@@ -5,6 +5,8 @@
 //! what may pass is 503 with `Retry-After`; what was decided is a Trino result that carries an
 //! error, which every driver shows as the error of a query; 404 is said only where Trino says it.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::HeaderValue;
 use pingora::http::ResponseHeader;
@@ -12,7 +14,9 @@ use serde_json::json;
 
 use crate::classify::Refusal;
 use crate::cluster::live::FirstAnswer;
-use crate::ids::QueryId;
+use crate::gateway::held::Ticket;
+use crate::gateway::held::line::{Full, Standing};
+use crate::ids::{GroupName, QueryId};
 use crate::sticky::Lost;
 
 /// An error as Trino numbers and names it (`io.trino.spi.StandardErrorCode`, Trino 476).
@@ -29,6 +33,13 @@ const NO_RESOURCES: TrinoError = TrinoError {
     kind: "INSUFFICIENT_RESOURCES",
 };
 
+/// Too many queries wait.
+const QUEUE_FULL: TrinoError =
+    TrinoError { code: 131_074, name: "QUERY_QUEUE_FULL", kind: "INSUFFICIENT_RESOURCES" };
+
+/// Its client cancelled the query.
+const USER_CANCELED: TrinoError = TrinoError { code: 3, name: "USER_CANCELED", kind: "USER_ERROR" };
+
 /// Who ran the query is gone.
 const REMOTE_HOST_GONE: TrinoError =
     TrinoError { code: 65_558, name: "REMOTE_HOST_GONE", kind: "INTERNAL_ERROR" };
@@ -42,6 +53,8 @@ pub struct OwnAnswer {
     json: bool,
     encoding: Option<HeaderValue>,
     retry_after: Option<u32>,
+    /// Where a held query stands.
+    position: Option<usize>,
     /// Whether the connection ends with it.
     pub close: bool,
     /// The label in metrics.
@@ -51,7 +64,16 @@ pub struct OwnAnswer {
 impl OwnAnswer {
     fn text(status: u16, why: &'static str, text: String) -> Self {
         let body = Bytes::from(text + "\n");
-        Self { status, body, json: false, encoding: None, retry_after: None, close: false, why }
+        Self {
+            status,
+            body,
+            json: false,
+            encoding: None,
+            retry_after: None,
+            position: None,
+            close: false,
+            why,
+        }
     }
 
     fn retry(why: &'static str, text: String) -> Self {
@@ -162,6 +184,88 @@ impl OwnAnswer {
         Self { why: "query_lost", ..Self::results(id, origin, &message, &REMOTE_HOST_GONE) }
     }
 
+    /// A query is held: QUEUED, as Trino says it, with its position as the queued splits.
+    pub fn held(ticket: &Ticket, origin: &str, token: u64) -> Self {
+        let Ticket { id, slug, standing, .. } = ticket;
+        let waited = millis(standing.waited);
+        let text = json!({
+            "id": id.as_str(),
+            "infoUri": format!("{origin}/ui/query.html?{id}"),
+            "nextUri": format!("{origin}/v1/statement/queued/{id}/{slug}/{token}"),
+            "stats": {
+                "state": "QUEUED", "queued": true, "scheduled": false, "nodes": 0,
+                "totalSplits": standing.position, "queuedSplits": standing.position,
+                "runningSplits": 0, "completedSplits": 0,
+                "cpuTimeMillis": 0, "wallTimeMillis": 0, "queuedTimeMillis": waited,
+                "elapsedTimeMillis": waited, "processedRows": 0, "processedBytes": 0,
+                "physicalInputBytes": 0, "peakMemoryBytes": 0, "spilledBytes": 0
+            },
+            "warnings": []
+        });
+        let body = Bytes::from(text.to_string());
+        let position = Some(standing.position);
+        Self { body, json: true, position, ..Self::text(200, "held", String::new()) }
+    }
+
+    /// What is known of a query that is held; `json`: for `/v1/query`.
+    pub fn held_query(ticket: &Ticket, origin: &str, json: bool) -> Self {
+        let Ticket { id, group, standing, .. } = ticket;
+        let Standing { position, of, waited } = *standing;
+        let answer = if json {
+            let text = json!({
+                "queryId": id.as_str(), "state": "QUEUED", "scheduled": false,
+                "self": format!("{origin}/v1/query/{id}"),
+                "held": {
+                    "group": group.as_str(), "position": position, "of": of,
+                    "waitedMillis": millis(waited)
+                }
+            });
+            let body = Bytes::from(text.to_string());
+            Self { body, json: true, ..Self::text(200, "held", String::new()) }
+        } else {
+            let text = format!(
+                "Query {id} is held by the gateway until a cluster of the routing group '{group}' \
+                 can take it: position {position} of {of}, waiting for {waited:.0?}."
+            );
+            Self::text(200, "held", text)
+        };
+        Self { position: Some(position), ..answer }
+    }
+
+    /// A query finds no room among those that are held.
+    pub fn hold_full(id: &QueryId, origin: &str, group: &GroupName, full: Full) -> Self {
+        let which = match full {
+            Full::Queries => "as many queries as the gateway may hold for it",
+            Full::Bytes => "queries that take all the memory the gateway may hold for it",
+            Full::User => "as many queries of this user as the gateway may hold for it",
+        };
+        let setting = match full {
+            Full::Queries => "max_queries",
+            Full::Bytes => "max_bytes",
+            Full::User => "per_user",
+        };
+        let message = format!(
+            "no cluster of the routing group '{group}' can take a query now, and {which} wait \
+             already (`hold.{setting}`); it never ran, submit it again later"
+        );
+        Self { why: "hold_full", ..Self::results(id, origin, &message, &QUEUE_FULL) }
+    }
+
+    /// A held query that its client cancelled.
+    pub fn held_cancelled(id: &QueryId, origin: &str) -> Self {
+        let message = "the query was cancelled while it was held; it never ran";
+        Self { why: "held_cancelled", ..Self::results(id, origin, message, &USER_CANCELED) }
+    }
+
+    /// A query was held by a process that is gone.
+    pub fn held_lost(id: &QueryId, origin: &str) -> Self {
+        let message = format!(
+            "held query was lost with its gateway, submit it again: {id} waited in the memory of a \
+             gateway that ended; it never ran"
+        );
+        Self { why: "held_lost", ..Self::results(id, origin, &message, &REMOTE_HOST_GONE) }
+    }
+
     /// A decision, in the form in which every driver shows it as the error of a query.
     pub fn query_error(id: &QueryId, origin: &str, message: &str) -> Self {
         Self::results(id, origin, message, &NO_RESOURCES)
@@ -209,9 +313,16 @@ impl OwnAnswer {
         if let Some(seconds) = self.retry_after {
             header.insert_header("Retry-After", seconds)?;
         }
+        if let Some(position) = self.position {
+            header.insert_header("X-Warren-Position", position)?;
+        }
         if self.close {
             header.insert_header("Connection", "close")?;
         }
         Ok((header, self.body))
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

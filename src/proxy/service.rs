@@ -17,6 +17,7 @@ use crate::classify::{self, RequestKind};
 use crate::config::Scheme;
 use crate::gateway::Gateway;
 use crate::history::record::EndCause;
+use crate::ids::QueryId;
 use crate::listener::{self, BadHost, Client, Head, guard};
 use crate::proxy::context::Context;
 use crate::proxy::direct;
@@ -83,6 +84,19 @@ impl Service {
         }
     }
 
+    async fn give(
+        &self,
+        session: &mut Session,
+        ctx: &mut Context,
+        outcome: Outcome,
+    ) -> pingora::Result<()> {
+        self.tell_end(session);
+        match outcome {
+            Outcome::Answered(header, body) => write(session, *header, body).await,
+            Outcome::Own(answer) => Self::answer(session, ctx, answer).await,
+        }
+    }
+
     async fn answer(
         session: &mut Session,
         ctx: &mut Context,
@@ -131,12 +145,12 @@ impl ProxyHttp for Service {
         ctx.client = Some(client.clone());
         if ctx.kind == Some(RequestKind::Submit) {
             let outcome = submit::serve(&self.gateway, session, ctx, &client).await?;
-            self.tell_end(session);
-            match outcome {
-                Outcome::Answered(header, body) => write(session, *header, body).await?,
-                Outcome::Own(answer) => Self::answer(session, ctx, answer).await?,
-            }
-            return Ok(true);
+            return self.give(session, ctx, outcome).await.map(|()| true);
+        }
+        if let Some(id) = ctx.facts.query_id.clone().filter(QueryId::is_held)
+            && let Some(outcome) = direct::held(&self.gateway, session, ctx, &client, &id).await
+        {
+            return self.give(session, ctx, outcome).await.map(|()| true);
         }
         match direct::direct(&self.gateway, session, ctx, &client).await {
             Ok(()) => Ok(false),

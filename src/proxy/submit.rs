@@ -16,15 +16,18 @@ use tracing::warn;
 use crate::cluster::registry::{Fleet, Group};
 use crate::cluster::traffic::{Kind, Sender};
 use crate::cluster::{Cluster, Reservation};
+use crate::config::Hold;
 use crate::gateway::Gateway;
+use crate::gateway::held::Joined;
 use crate::gateway::kept::Order;
 use crate::gateway::traffic::sender;
+use crate::ids::QueryId;
 use crate::listener::Client;
 use crate::proxy::context::{Context, Facts as LogFacts};
 use crate::proxy::place::{ANSWER_MAX, Placing};
 use crate::proxy::rescue::OwnAnswer;
 use crate::proxy::statement::Statement;
-use crate::proxy::{passing, pinned};
+use crate::proxy::{held, passing, pinned};
 use crate::route::engine;
 use crate::route::facts::Facts;
 use crate::route::verdict::Decision;
@@ -116,6 +119,14 @@ struct Submit<'a> {
     deadline: Instant,
 }
 
+/// Why a statement is not sent to any cluster now.
+enum Unplaced {
+    /// It is held; its client hears so.
+    Held(QueryId, OwnAnswer),
+    /// Nobody can take it.
+    Nobody(OwnAnswer),
+}
+
 /// What came of sending a statement to one cluster.
 enum Sent {
     /// An answer for the client.
@@ -136,8 +147,8 @@ impl Submit<'_> {
             let reservation = match self.reserve(&tried).await {
                 Ok(reservation) => reservation,
                 // Who was asked and gave no answer says more than that nobody is left to ask.
-                Err(_nobody) if !tried.is_empty() => return Ok(Outcome::Own(last)),
-                Err(answer) => return Ok(Outcome::Own(answer)),
+                Err(Unplaced::Nobody(_)) if !tried.is_empty() => return Ok(Outcome::Own(last)),
+                Err(unplaced) => return Ok(Self::tell(unplaced, facts)),
             };
             let cluster = reservation.cluster().clone();
             facts.ask(time::now());
@@ -208,7 +219,7 @@ impl Submit<'_> {
     ) -> pingora::Result<Outcome> {
         let reservation = match self.reserve(&[]).await {
             Ok(reservation) => reservation,
-            Err(answer) => return Ok(Outcome::Own(answer)),
+            Err(unplaced) => return Ok(Self::tell(unplaced, facts)),
         };
         let cluster = reservation.cluster().clone();
         facts.ask(time::now());
@@ -232,20 +243,23 @@ impl Submit<'_> {
 
     /// Chooses a cluster, one that was not `tried` before, waiting until the deadline for one to
     /// become ready.
-    async fn reserve(&self, tried: &[u64]) -> Result<Reservation, OwnAnswer> {
+    async fn reserve(&self, tried: &[u64]) -> Result<Reservation, Unplaced> {
         if let Some(cluster) = &self.pinned {
             return Ok(Reservation::new(cluster.clone()));
+        }
+        if let Some(hold) = self.group.settings.hold.as_ref().filter(|_| self.may_be_held()) {
+            return self.reserve_or_hold(hold, tried).await;
         }
         if let Some(reservation) = self.choose(self.placing.fleet, tried) {
             return Ok(reservation);
         }
         if let (true, Some(text)) = (tried.is_empty(), &self.group.settings.reject) {
-            return Err(self.decision(text));
+            return Err(Unplaced::Nobody(self.decision(text)));
         }
         let limit = self.placing.fleet.config.limits.held;
         let waiting = &self.gateway().metrics.waiting;
         let Some(_held) = waiting.hold("submit", limit) else {
-            return Err(OwnAnswer::too_many_held());
+            return Err(Unplaced::Nobody(OwnAnswer::too_many_held()));
         };
         if !tried.is_empty() {
             tokio::time::sleep_until(self.deadline.min(time::now() + PAUSE)).await;
@@ -260,8 +274,46 @@ impl Submit<'_> {
             }
             match timeout_at(self.deadline, changes.changed()).await {
                 Ok(Ok(())) => {}
-                Ok(Err(_)) | Err(_) => return Err(self.nobody()),
+                Ok(Err(_)) | Err(_) => return Err(Unplaced::Nobody(self.nobody())),
             }
+        }
+    }
+
+    /// What is in memory can be held, and not by a process that ends.
+    fn may_be_held(&self) -> bool {
+        self.placing.whole && !self.gateway().in_flight.is_draining()
+    }
+
+    /// Chooses a cluster, unless others wait for one already: then, and when there is none, the
+    /// statement is held.
+    async fn reserve_or_hold(&self, hold: &Hold, tried: &[u64]) -> Result<Reservation, Unplaced> {
+        if !tried.is_empty() {
+            tokio::time::sleep_until(self.deadline.min(time::now() + PAUSE)).await;
+        }
+        let fleet = self.gateway().registry.fleet();
+        let Placing { order, .. } = self.placing;
+        let user = held::user(&order.head.headers, &order.client);
+        let choose = || self.choose(&fleet, tried).or_else(|| self.choose(&fleet, &[]));
+        let origin = order.client.origin.to_string();
+        match self.gateway().held.join(order, &user, hold, choose) {
+            Joined::Free(reservation) => Ok(reservation),
+            Joined::Held(ticket) => {
+                Err(Unplaced::Held(ticket.id.clone(), OwnAnswer::held(&ticket, &origin, 0)))
+            }
+            Joined::Full(full) => {
+                let (id, group) = (self.gateway().next_own_id(), self.group.name());
+                Err(Unplaced::Nobody(OwnAnswer::hold_full(&id, &origin, group, full)))
+            }
+        }
+    }
+
+    fn tell(unplaced: Unplaced, facts: &mut LogFacts) -> Outcome {
+        match unplaced {
+            Unplaced::Held(id, answer) => {
+                facts.query_id = Some(id);
+                Outcome::Own(answer)
+            }
+            Unplaced::Nobody(answer) => Outcome::Own(answer),
         }
     }
 

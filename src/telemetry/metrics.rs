@@ -20,6 +20,9 @@ const ADDED: [f64; 11] =
 const UPSTREAM: [f64; 12] =
     [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
 
+/// Bounds of how long a query is held: 50 ms to 10 min.
+const HELD: [f64; 10] = [0.05, 0.25, 1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0];
+
 /// All figures.
 #[derive(Debug)]
 pub struct Metrics {
@@ -36,6 +39,10 @@ pub struct Metrics {
     tried_unhealthy: IntCounterVec,
     /// Submits that wait for a cluster, and pages that wait for their owner.
     pub waiting: Waiting,
+    held_ends: IntCounterVec,
+    held_seconds: HistogramVec,
+    /// Queries that are held.
+    pub held: IntGaugeVec,
     /// Figures that are read when they are asked for.
     pub gauges: IntGaugeVec,
     /// Figures of each cluster.
@@ -148,6 +155,22 @@ impl Metrics {
                 "Requests that wait inside Warren.",
                 &["kind"],
             )?),
+            held_ends: counters(
+                "warren_held_ends_total",
+                "Held queries that are held no more, by what came of them.",
+                &["group", "end"],
+            )?,
+            held_seconds: times(
+                "warren_held_seconds",
+                "How long queries were held that a cluster took.",
+                &["group"],
+                &HELD,
+            )?,
+            held: gauges(
+                "warren_held",
+                "Queries that are held, and the bytes that they take.",
+                &["group", "figure"],
+            )?,
             gauges: gauges("warren_state", "Figures of the gateway by name.", &["figure"])?,
             clusters: gauges(
                 "warren_cluster",
@@ -238,6 +261,16 @@ impl Metrics {
     /// An unhealthy cluster of a group was tried for a query.
     pub fn tried_unhealthy(&self, group: &str) {
         self.tried_unhealthy.with_label_values(&[group]).inc();
+    }
+
+    /// A query is held no more.
+    pub fn held_end(&self, group: &str, end: &str) {
+        self.held_ends.with_label_values(&[group, end]).inc();
+    }
+
+    /// A cluster took a query that was held for this long.
+    pub fn held_for(&self, group: &str, waited: Duration) {
+        self.held_seconds.with_label_values(&[group]).observe(waited.as_secs_f64());
     }
 
     /// A cluster was looked at.

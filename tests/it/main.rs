@@ -7,6 +7,7 @@ mod balance;
 mod doctor;
 mod groups;
 mod history;
+mod hold;
 mod hostile_clusters;
 mod image;
 mod intent;

@@ -4,6 +4,7 @@
 mod doctor;
 mod falls;
 mod handshake;
+mod hold;
 mod left;
 mod life;
 mod matrix;

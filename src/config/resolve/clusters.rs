@@ -6,9 +6,12 @@ use std::path::PathBuf;
 
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue};
 
+use super::{HOUR, SECOND};
 use crate::config::problem::{Wrong, nearest, quoted};
 use crate::config::raw::Section;
-use crate::config::{ClusterConfig, Group, LoadWeights, Mode, Probe, Source, address, secret};
+use crate::config::{
+    ClusterConfig, Group, Hold, LoadWeights, Mode, Probe, Source, address, secret,
+};
 use crate::ids::{ClusterName, GroupName};
 use crate::store::Intent;
 
@@ -58,6 +61,7 @@ fn group(section: &Section<'_>, name: &GroupName, known: &[&GroupName]) -> Group
         let weight = section.number(name, least..=1000).and_then(|it| u32::try_from(it).ok());
         weight.unwrap_or(1)
     };
+    let hold = section.find("hold").and_then(|_| hold(&section.section("hold", "groups[].hold")));
     Group {
         name: name.clone(),
         load: LoadWeights {
@@ -68,7 +72,21 @@ fn group(section: &Section<'_>, name: &GroupName, known: &[&GroupName]) -> Group
         auto_failover: section.flag("auto_failover"),
         fallback,
         reject,
+        hold,
     }
+}
+
+fn hold(section: &Section<'_>) -> Option<Hold> {
+    let max_wait = section.duration("max_wait", SECOND..=24 * HOUR);
+    let max_bytes = section.size("max_bytes", 1 << 10..=1 << 40);
+    let max_queries = section.number("max_queries", 1..=10_000);
+    let per_user = section.number("per_user", 1..=10_000);
+    Some(Hold {
+        max_wait,
+        max_queries: usize::try_from(max_queries?).ok()?,
+        max_bytes: usize::try_from(max_bytes).ok()?,
+        per_user: usize::try_from(per_user?).ok()?,
+    })
 }
 
 /// Reads `[[clusters]]`.

@@ -1,0 +1,346 @@
+//! Queries that are held: no cluster could take them, their clients see them QUEUED, and each is let
+//! through in its turn (`line`), when its client asks and a cluster can take it.
+//!
+//! Statements and headers are in memory alone, within the bounds of each group, and go with the
+//! process. What became of a query is remembered for a while, so that its id stays good for pages,
+//! cancels and questions. Nobody is let through without its client: a query whose client is away
+//! keeps its place and holds nobody up.
+
+mod books;
+pub mod line;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use pingora::http::ResponseHeader;
+use tokio::sync::watch;
+use tracing::info;
+
+use crate::cluster::Reservation;
+use crate::cluster::live::LiveQuery;
+use crate::config::Hold;
+use crate::gateway::kept::Order;
+use crate::ids::{CoordinatorId, GroupName, QueryId};
+use crate::telemetry::metrics::Metrics;
+use crate::time;
+use books::{Books, Entry, State};
+pub use books::{End, Over};
+use line::{Full, Place, Standing, Waiter};
+
+/// After a cluster failed to take a query, others go first for this long.
+const REST: Duration = Duration::from_secs(1);
+
+/// The queries that this process holds, or held.
+#[derive(Debug)]
+pub struct Held {
+    mark: CoordinatorId,
+    index: AtomicU64,
+    books: Mutex<Books>,
+    metrics: Arc<Metrics>,
+}
+
+/// What a new query meets.
+#[derive(Debug)]
+pub enum Joined {
+    /// A cluster takes it, and nobody waits before it.
+    Free(Reservation),
+    /// It is held.
+    Held(Ticket),
+    /// It finds no room.
+    Full(Full),
+}
+
+/// What the client of a held query is told.
+#[derive(Debug, Clone)]
+pub struct Ticket {
+    /// Its id.
+    pub id: QueryId,
+    /// The secret part of the path of its pages.
+    pub slug: String,
+    /// Its group.
+    pub group: GroupName,
+    /// Where it stands.
+    pub standing: Standing,
+}
+
+/// What a request about a query meets.
+#[derive(Debug)]
+pub enum Turn<'a> {
+    /// It waits.
+    Wait {
+        /// Where.
+        ticket: Ticket,
+        /// Whether it is next.
+        next: bool,
+    },
+    /// It is let through to a cluster.
+    Go(Going<'a>),
+    /// Another request of its client has it let through.
+    Going,
+    /// It is over.
+    Over(Over),
+    /// There is no such query.
+    Unknown,
+}
+
+impl Held {
+    /// Holds nothing yet, under a mark that it draws.
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        let mark = CoordinatorId::drawn(rand::random());
+        Self { mark, index: AtomicU64::new(0), books: Mutex::default(), metrics }
+    }
+
+    /// The mark in the ids that it gives.
+    pub fn mark(&self) -> CoordinatorId {
+        self.mark
+    }
+
+    /// A new query of `user`: `choose` takes a place at a cluster, if there is one and nobody waits
+    /// before it. Else it is held within `bounds`.
+    pub fn join(
+        &self,
+        order: &Arc<Order>,
+        user: &str,
+        bounds: &Hold,
+        choose: impl FnOnce() -> Option<Reservation>,
+    ) -> Joined {
+        let now = time::now();
+        let mut books = self.books();
+        let line = books.lines.entry(order.group.clone()).or_default();
+        if line.next(now).is_none()
+            && let Some(reservation) = choose()
+        {
+            return Joined::Free(reservation);
+        }
+        let index = self.index.fetch_add(1, Ordering::Relaxed);
+        let id = QueryId::of_held(&time::query_id_time(time::unix_ms()), index, self.mark);
+        let waiter = Waiter::new(id.clone(), user.into(), order.size(), now, bounds.max_wait);
+        let place = match line.join(waiter, bounds) {
+            Ok(place) => place,
+            Err(full) => return Joined::Full(full),
+        };
+        let slug = format!("y{:032x}", rand::random::<u128>());
+        let standing = line.standing(place, now);
+        let group = order.group.clone();
+        let state = State::Waiting(place, order.clone());
+        let changed = watch::Sender::new(());
+        let entry = Entry { slug: slug.clone(), group: group.clone(), state, changed };
+        books.queries.insert(id.clone(), entry);
+        Joined::Held(Ticket { id, slug, group, standing })
+    }
+
+    /// A request of the client that knows the slug is here, for as long as what it gets lives.
+    pub fn attend(&self, id: &QueryId, slug: &str) -> Option<Attendance<'_>> {
+        let mut books = self.books();
+        let entry = books.queries.get(id).filter(|entry| equal(&entry.slug, slug))?;
+        let changed = entry.changed.subscribe();
+        if let Some(waiter) = books.waiter(id) {
+            waiter.polls += 1;
+        }
+        Some(Attendance { held: self, id: id.clone(), changed })
+    }
+
+    /// Where a query is, whoever asks.
+    pub fn look(&self, id: &QueryId) -> Turn<'_> {
+        self.books().turn(id, time::now())
+    }
+
+    /// Ends a query that waits, for who knows its slug, or says that its user asks. `None`: neither.
+    pub fn cancel(&self, id: &QueryId, who: Who<'_>) -> Option<Turn<'_>> {
+        let mut books = self.books();
+        let entry = books.queries.get(id)?;
+        let right = match (who, &entry.state) {
+            (Who::Slug(slug), _) => equal(&entry.slug, slug),
+            (Who::User(user), State::Waiting(..)) => {
+                books.waiter(id).is_some_and(|waiter| *waiter.user == *user)
+            }
+            // The cluster that has it decides.
+            (Who::User(_), State::Going | State::Over(_)) => true,
+        };
+        if !right {
+            return None;
+        }
+        if let State::Waiting(place, order) = &books.queries.get(id)?.state {
+            let (place, group) = (*place, order.group.clone());
+            self.end(&mut books, (id, &group, place), End::Cancelled);
+        }
+        Some(books.turn(id, time::now()))
+    }
+
+    /// Ends what waited for too long or whose client is gone for `client`, and forgets the oldest that
+    /// are over.
+    pub fn sweep(&self, client: Duration) {
+        let now = time::now();
+        let mut books = self.books();
+        let mut ends = Vec::new();
+        for (group, line) in &books.lines {
+            for (place, waiter) in line.all() {
+                let end = match () {
+                    () if waiter.is_abandoned(now, client) => End::Abandoned,
+                    () if waiter.until <= now => {
+                        End::Waited(group.clone(), waiter.until - waiter.since)
+                    }
+                    () => continue,
+                };
+                ends.push((waiter.id.clone(), group.clone(), place, end));
+            }
+        }
+        for (id, group, place, end) in ends {
+            self.end(&mut books, (&id, &group, place), end);
+        }
+        let groups: Vec<_> = books.lines.keys().cloned().collect();
+        groups.iter().for_each(|group| books.wake_next(group, now));
+        books.forget(now);
+    }
+
+    /// How many each group holds, and what they take in memory.
+    pub fn figures(&self) -> Vec<(GroupName, usize, usize)> {
+        let books = self.books();
+        let lines = books.lines.iter();
+        lines.map(|(group, line)| (group.clone(), line.len(), line.bytes())).collect()
+    }
+
+    fn end(&self, books: &mut Books, (id, group, place): (&QueryId, &GroupName, Place), end: End) {
+        let now = time::now();
+        if let Some(line) = books.lines.get_mut(group) {
+            line.leave(place);
+        }
+        let label = end.as_str();
+        info!(query_id = %id, group = %group, end = label, "a held query ended");
+        self.metrics.held_end(group.as_str(), label);
+        books.set_over(id, Over::Ended(end), now);
+        books.wake_next(group, now);
+    }
+
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Who wants a query to end.
+#[derive(Debug, Clone, Copy)]
+pub enum Who<'a> {
+    /// Who knows this slug.
+    Slug(&'a str),
+    /// This user, by the bare id.
+    User(&'a str),
+}
+
+/// A request of a held query's client, while it waits here.
+#[derive(Debug)]
+pub struct Attendance<'a> {
+    held: &'a Held,
+    id: QueryId,
+    changed: watch::Receiver<()>,
+}
+
+impl<'a> Attendance<'a> {
+    /// What it meets now. If it is next and `choose` takes a place at a cluster, it goes there.
+    pub fn turn(&self, choose: impl FnOnce(&Order) -> Option<Reservation>) -> Turn<'a> {
+        let now = time::now();
+        let mut books = self.held.books();
+        let turn = books.turn(&self.id, now);
+        let Turn::Wait { next, .. } = &turn else { return turn };
+        let next = *next;
+        let Some(Entry { state: State::Waiting(place, order), group, .. }) =
+            books.queries.get(&self.id)
+        else {
+            return turn;
+        };
+        let (place, order, group) = (*place, order.clone(), group.clone());
+        let late = books.waiter(&self.id).filter(|waiter| waiter.until <= now);
+        if let Some(waited) = late.map(|waiter| waiter.until - waiter.since) {
+            let end = End::Waited(group.clone(), waited);
+            self.held.end(&mut books, (&self.id, &group, place), end);
+            return books.turn(&self.id, now);
+        }
+        if !next {
+            return turn;
+        }
+        let Some(reservation) = choose(&order) else { return turn };
+        let waiter = books.lines.get_mut(&group).and_then(|line| line.let_through(place));
+        let (Some(waiter), Some(entry)) = (waiter, books.queries.get_mut(&self.id)) else {
+            return Turn::Unknown;
+        };
+        entry.state = State::Going;
+        books.wake_next(&group, now);
+        let stake = Some((place, waiter));
+        Turn::Go(Going { held: self.held, order, reservation: Some(reservation), stake })
+    }
+
+    /// Waits until something may have changed for it.
+    pub async fn changed(&mut self) {
+        // The sender lives as long as the query is known.
+        let _changed = self.changed.changed().await;
+    }
+}
+
+impl Drop for Attendance<'_> {
+    fn drop(&mut self) {
+        let mut books = self.held.books();
+        if let Some(waiter) = books.waiter(&self.id) {
+            waiter.polls = waiter.polls.saturating_sub(1);
+            waiter.seen = time::now();
+        }
+    }
+}
+
+/// A query that was let through. Dropped without an answer, it stands in its place again.
+#[derive(Debug)]
+pub struct Going<'a> {
+    held: &'a Held,
+    /// The statement.
+    pub order: Arc<Order>,
+    /// The place that it has at a cluster, until that is taken from here.
+    pub reservation: Option<Reservation>,
+    stake: Option<(Place, Waiter)>,
+}
+
+impl Going<'_> {
+    /// A cluster answered.
+    pub fn answered(mut self, header: ResponseHeader, body: Bytes, query: Option<Arc<LiveQuery>>) {
+        let Some((_, waiter)) = self.stake.take() else { return };
+        let now = time::now();
+        let waited = now.saturating_duration_since(waiter.since);
+        let group = self.order.group.as_str();
+        let new_query_id = query.as_ref().map_or("", |query| query.id().as_str());
+        info!(query_id = %waiter.id, new_query_id, group, ?waited, "a held query was let through");
+        self.held.metrics.held_end(group, if query.is_some() { "handed_over" } else { "refused" });
+        self.held.metrics.held_for(group, waited);
+        let over = Over::Answered { header: Box::new(header), body, query };
+        self.held.books().set_over(&waiter.id, over, now);
+    }
+
+    /// The cluster failed: others go first for a while.
+    pub fn failed(mut self) {
+        if let Some((_, waiter)) = &mut self.stake {
+            waiter.rests = Some(time::now() + REST);
+        }
+    }
+}
+
+impl Drop for Going<'_> {
+    fn drop(&mut self) {
+        let Some((place, mut waiter)) = self.stake.take() else { return };
+        let mut books = self.held.books();
+        let id = waiter.id.clone();
+        // Those that wait now came before it was let through, and count again.
+        waiter.seen = time::now();
+        let books = &mut *books;
+        let Some(entry) = books.queries.get_mut(&id) else { return };
+        waiter.polls = u32::try_from(entry.changed.receiver_count()).unwrap_or(u32::MAX);
+        entry.state = State::Waiting(place, self.order.clone());
+        entry.changed.send_replace(());
+        books.lines.entry(entry.group.clone()).or_default().stand(place, waiter);
+        let group = entry.group.clone();
+        books.wake_next(&group, time::now());
+    }
+}
+
+/// Compares in a time that does not tell where the difference is.
+fn equal(left: &str, right: &str) -> bool {
+    left.len() == right.len()
+        && left.bytes().zip(right.bytes()).fold(0, |seen, (left, right)| seen | (left ^ right)) == 0
+}
