@@ -12,7 +12,7 @@ pub mod registry;
 pub mod traffic;
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -48,6 +48,8 @@ pub struct Cluster {
     coordinator: ArcSwapOption<CoordinatorId>,
     version: ArcSwapOption<String>,
     retired: AtomicBool,
+    /// How many gateways share `max_running`.
+    gateways: AtomicU32,
     /// Figures of every later choice. Held for a few instructions, never across an await.
     ledger: Mutex<Ledger>,
     traffic: Traffic,
@@ -109,6 +111,7 @@ impl Cluster {
             coordinator: ArcSwapOption::empty(),
             version: ArcSwapOption::empty(),
             retired: AtomicBool::new(false),
+            gateways: AtomicU32::new(1),
             ledger: Mutex::default(),
             traffic: Traffic::since(time::now()),
             suspicion: Notify::new(),
@@ -223,6 +226,23 @@ impl Cluster {
     /// Whether it could take over now.
     pub fn stands_by(&self) -> bool {
         self.intent() == Intent::Standby && self.is_ready()
+    }
+
+    /// Whether `max_running` leaves room for one more query that this gateway brings.
+    ///
+    /// All its queries count, as far as they are known; of those that this gateway brings, no more than
+    /// its share. What others bring between two looks at the list of the cluster may be too many.
+    pub fn has_room(&self) -> bool {
+        let Some(max) = self.settings.load().max_running else { return true };
+        let share = max.div_ceil(self.gateways.load(Ordering::Relaxed).max(1));
+        let now = time::now();
+        let mut ledger = self.ledger();
+        ledger.load(now) < max && ledger.brought() < share
+    }
+
+    /// Takes how many gateways there are.
+    pub fn set_gateways(&self, gateways: u32) {
+        self.gateways.store(gateways, Ordering::Relaxed);
     }
 
     /// Where it was found; empty until its name was resolved.
@@ -383,6 +403,7 @@ pub(crate) mod tests {
             min_workers: 1,
             expected_workers: 0,
             workers_percent: 50,
+            max_running: None,
             probe: Probe {
                 user: "warren".into(),
                 password: None,

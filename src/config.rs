@@ -416,6 +416,8 @@ pub struct ClusterConfig {
     pub expected_workers: u32,
     /// `workers_percent`: the share of them that must be active. Default: 50.
     pub workers_percent: u32,
+    /// `max_running`: the most queries that it has at a time; `None`: no bound of ours.
+    pub max_running: Option<u32>,
     /// `probe`.
     pub probe: Probe,
     /// `tls.ca`: a PEM file with the authorities to believe instead of the system's.

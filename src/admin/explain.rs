@@ -107,14 +107,18 @@ pub(super) async fn explain(
 }
 
 fn candidates(clusters: &[Arc<Cluster>], chosen: Option<u64>) -> Vec<CandidateView> {
-    let view = |cluster: &Arc<Cluster>| CandidateView {
-        name: cluster.name().to_string(),
-        intent: cluster.intent().as_str(),
-        health: cluster.verdict().health().as_str(),
-        load: cluster.ledger().weighed(time::now(), cluster.settings().load),
-        weight: cluster.settings().weight,
-        chosen: chosen == Some(cluster.key()),
-        why_not: (chosen != Some(cluster.key())).then(|| why_not(cluster)),
+    let view = |cluster: &Arc<Cluster>| {
+        // Not within the value: its books would stay locked while they are asked for room.
+        let load = cluster.ledger().weighed(time::now(), cluster.settings().load);
+        CandidateView {
+            name: cluster.name().to_string(),
+            intent: cluster.intent().as_str(),
+            health: cluster.verdict().health().as_str(),
+            load,
+            weight: cluster.settings().weight,
+            chosen: chosen == Some(cluster.key()),
+            why_not: (chosen != Some(cluster.key())).then(|| why_not(cluster)),
+        }
     };
     clusters.iter().map(view).collect()
 }
@@ -125,6 +129,8 @@ fn why_not(cluster: &Cluster) -> String {
         format!("operators want it {}", cluster.intent().as_str())
     } else if verdict.health() != Health::Ready {
         verdict.reason.clone()
+    } else if !cluster.has_room() {
+        "it has `max_running` queries, or this gateway's share of them".to_owned()
     } else {
         "another one carries less, or as little".to_owned()
     }

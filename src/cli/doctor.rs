@@ -234,6 +234,7 @@ impl Doctor {
             min_workers: 1,
             expected_workers: 0,
             workers_percent: 50,
+            max_running: None,
             probe: config.clusters.first().map_or_else(nobody, |like| like.probe.clone()),
             ca: self.ca.clone(),
             server_name: None,

@@ -302,6 +302,13 @@ impl Ledger {
         queued.saturating_mul(weights.queued).saturating_add(running)
     }
 
+    /// What this gateway has there: submits on their way, and live queries that it carries and that have
+    /// not faded.
+    pub fn brought(&self) -> u32 {
+        let live = self.live.values().filter(|live| !live.faded).count();
+        narrow(live).saturating_add(self.reserved)
+    }
+
     /// Leaves out the queries whose clients have not come within their grace.
     fn fade(&mut self, now: Instant) {
         while let Some((_, id)) = self.waiting.pop_front_if(|(fades, _)| *fades <= now) {

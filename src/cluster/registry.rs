@@ -50,7 +50,9 @@ impl Group {
     /// A standby stands in, if it may, only where no active cluster can take the query.
     pub fn choose(&self, tried: &[u64]) -> Option<Reservation> {
         let among = |fit: fn(&Cluster) -> bool| {
-            let fits = |cluster: &Cluster| fit(cluster) && !tried.contains(&cluster.key());
+            let fits = |cluster: &Cluster| {
+                fit(cluster) && !tried.contains(&cluster.key()) && cluster.has_room()
+            };
             match self.settings.mode {
                 Mode::ActiveActive => self.balancer.choose(fits),
                 Mode::ActiveStandby => {
@@ -63,13 +65,20 @@ impl Group {
             && rand::rng().random_range(0..100) < share.percent
         {
             let canary = |cluster: &Cluster| {
-                *cluster.name() == share.cluster && !tried.contains(&cluster.key())
+                let named = *cluster.name() == share.cluster;
+                named && !tried.contains(&cluster.key()) && cluster.has_room()
             };
             if let Some(reservation) = self.balancer.choose(canary) {
                 return Some(reservation);
             }
         }
-        let standby = || self.settings.auto_failover.then(|| among(Cluster::stands_by)).flatten();
+        // One that is full has not fallen.
+        let full = || {
+            let takes = |c: &&Arc<Cluster>| c.takes_new() && !tried.contains(&c.key());
+            self.clusters.iter().filter(takes).any(|cluster| !cluster.has_room())
+        };
+        let may = || self.settings.auto_failover && !full();
+        let standby = || may().then(|| among(Cluster::stands_by)).flatten();
         among(Cluster::takes_new).or_else(standby)
     }
 
@@ -85,9 +94,14 @@ impl Group {
         }
         let now = time::now();
         self.balancer.try_any(|cluster| {
-            let fits = active(cluster) && !tried.contains(&cluster.key());
+            let fits = active(cluster) && !tried.contains(&cluster.key()) && cluster.has_room();
             fits && cluster.verdict().may_be_tried(now)
         })
+    }
+
+    /// Whether some cluster of it has a bound of queries.
+    pub fn is_bounded(&self) -> bool {
+        self.clusters.iter().any(|cluster| cluster.settings().max_running.is_some())
     }
 
     /// A cluster for what is not a query: the first that takes new queries.
@@ -133,6 +147,13 @@ impl Fleet {
         let mut groups = std::iter::once(group).chain(fallback);
         let chosen = groups.find_map(|group| Some((group, group.choose(tried)?)));
         chosen.or_else(|| Some((group, group.choose_unhealthy(tried)?)))
+    }
+
+    /// Whether room for a query of `group` may come of itself, of which nobody is told.
+    pub fn is_bounded(&self, group: &GroupName) -> bool {
+        let Some(group) = self.group(group) else { return false };
+        let fallback = group.settings.fallback.iter().filter_map(|name| self.group(name));
+        std::iter::once(group).chain(fallback).any(|group| group.is_bounded())
     }
 
     /// The group for queries that no rule names.

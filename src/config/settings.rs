@@ -149,6 +149,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("clusters[].min_workers", Value("1"), "number", Reload, "active workers that it must have to be ready; above 1 they are counted by a statement, which then is the probe"),
     setting("clusters[].expected_workers", Value("0"), "number", Reload, "active workers that it has when all is well; 0: not told"),
     setting("clusters[].workers_percent", Value("50"), "number", Reload, "the share of `expected_workers` that must be active for it to be ready; this or `min_workers`, whichever is more"),
+    setting("clusters[].max_running", Nothing, "number", Reload, "the most queries that it has at a time, waiting ones of its own included; of several gateways each admits its share, rounded up. Beyond that queries are held, or wait up to `timeouts.submit`"),
     setting("clusters[].probe.user", Value("warren"), "text", Reload, "the user that asks the cluster how it is"),
     setting("clusters[].probe.password", Nothing, "secret", Reload, "sent with the user as Basic credentials; a coordinator without TLS takes it only with `http-server.process-forwarded=true`"),
     setting("clusters[].probe.token", Nothing, "secret", Reload, "a JSON web token that is sent as `Authorization: Bearer …` in the place of a password; its file is read again at each reload"),

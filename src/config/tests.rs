@@ -249,6 +249,9 @@ fn the_complete_file_has_all_settings_at_their_defaults() {
         zone: Some(
         "eu-central-1b",
         ),
+        max_running: Some(
+        100,
+        ),
         password: Some(
         (secret),
         ),

@@ -37,6 +37,9 @@ use crate::upstream::exchange::{Answer, Bounds, Call, ExchangeError};
 /// Before a cluster that failed is asked again because there is no other one.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// Between two looks whether a cluster that was full has room.
+const LOOK: Duration = Duration::from_millis(250);
+
 /// What goes back to the client.
 #[derive(Debug)]
 pub enum Outcome {
@@ -272,8 +275,13 @@ impl Submit<'_> {
             if let Some(reservation) = chosen {
                 return Ok(reservation);
             }
-            match timeout_at(self.deadline, changes.changed()).await {
+            let look = match fleet.is_bounded(self.group.name()) {
+                true => self.deadline.min(time::now() + LOOK),
+                false => self.deadline,
+            };
+            match timeout_at(look, changes.changed()).await {
                 Ok(Ok(())) => {}
+                Err(_) if time::now() < self.deadline => {}
                 Ok(Err(_)) | Err(_) => return Err(Unplaced::Nobody(self.nobody())),
             }
         }

@@ -296,3 +296,56 @@ fn a_query_that_was_lost_with_its_gateway_is_told_so() {
     assert!(text.starts_with(LOST) && text.ends_with("it never ran"), "{text}");
     assert!(!blue.queries().iter().any(|query| query.sql.contains("lost")));
 }
+
+#[test]
+fn a_full_cluster_takes_queries_one_by_one_in_the_order_of_the_line() {
+    let blue = stub();
+    let plan =
+        plan(&[&blue]).setting("groups.bi", "hold = {}").setting("clusters", "max_running = 1");
+    let gateway = plan.start_ready();
+    let mut first = Query::submit(&gateway.client(), "SELECT n /* stub: run=1h */").unwrap();
+    first.page(&gateway.client()).unwrap();
+    // One user comes with four queries before the others come with one each.
+    let came = ["ann1", "ann2", "ann3", "ann4", "bob1", "eve1", "bob2"];
+    let ran = std::thread::scope(|scope| {
+        for (count, name) in came.iter().enumerate() {
+            let client = as_user(&gateway, &name[..3]);
+            let text = format!("SELECT n /* stub: run=50ms rows=4 pages=2 */ -- {name}");
+            scope.spawn(move || Query::run(&client, &text).unwrap());
+            let all = i64::try_from(count).unwrap() + 1;
+            eventually("it is held", || (held(&gateway, "queries") == all).then_some(()));
+        }
+        assert!(blue.queries().iter().all(|query| !query.sql.contains("ann1")), "it is full");
+        let cancelled = gateway.client().send("DELETE", &first.next.unwrap(), "").unwrap();
+        assert_eq!(cancelled.status, 204);
+        eventually("all went", || (ended(&gateway, "handed_over") == Some(7)).then_some(()));
+        let posts = blue.requests_of(RequestKind::Submit);
+        let texts = posts.iter().map(|post| String::from_utf8_lossy(&post.body).into_owned());
+        let names = texts.filter_map(|text| Some(text.split_once("*/ -- ")?.1.to_owned()));
+        names.collect::<Vec<_>>()
+    });
+    assert_eq!(ran, ["ann1", "bob1", "eve1", "ann2", "bob2", "ann3", "ann4"]);
+    assert!(blue.history().iter().all(|(_, counts)| counts.live() <= 2), "the probe is one");
+}
+
+#[test]
+fn without_hold_a_query_waits_for_room_up_to_its_timeout() {
+    let blue = stub();
+    let plan = plan(&[&blue]).setting("clusters", "max_running = 1");
+    let gateway = plan.timeout("submit", "3s").timeout("answer", "1s").start_ready();
+    let client = gateway.client();
+    let long = Query::submit(&client, "SELECT n /* stub: run=1h */").unwrap();
+    client.get(&long.next.clone().unwrap()).unwrap();
+    let (name, text) = error(&client.submit("SELECT 1").unwrap());
+    assert_eq!(name, "GENERIC_INSUFFICIENT_RESOURCES", "{text}");
+    let why = gateway.operator().send("POST", "/api/v1/explain", "{}").unwrap().json();
+    assert!(why["candidates"][0]["why_not"].as_str().unwrap().contains("`max_running`"), "{why}");
+    let waits = std::thread::scope(|scope| {
+        let waits = scope.spawn(|| Query::run(&client, "SELECT 2"));
+        let line = "warren_held_requests{kind=\"submit\"}";
+        eventually("it waits", || (gateway.metric(line) == Some(1)).then_some(()));
+        assert_eq!(client.send("DELETE", &long.next.unwrap(), "").unwrap().status, 204);
+        waits.join().unwrap()
+    });
+    assert!(waits.is_ok(), "{waits:?}");
+}

@@ -8,12 +8,15 @@ use warren::time;
 
 use crate::support::clients::{Client, Outcome};
 use crate::support::gate::Gate;
-use crate::support::gateway::Gateway;
+use crate::support::gateway::{Extra, Gateway};
 use crate::support::surroundings::{blue, green};
 use crate::support::until;
 
 /// All clients are one user here.
 const HOLD: &str = "[groups.hold]\nper_user = 200\n";
+/// All at once are too many for a cluster as small as that of the tests: its workers' queue of requests
+/// overflows.
+const FEW: &str = "max_running = 20\n";
 const REGIONS: &str = "SELECT regionkey, name FROM tpch.tiny.region ORDER BY 1";
 
 /// Clients that run many queries at once, and how many of each.
@@ -28,7 +31,8 @@ const ALL: u32 = 4 * 49 + 4;
 async fn two_hundred_queries_wait_for_both_clusters_and_all_end_well() {
     let gates = [Gate::start(&blue()).await, Gate::start(&green()).await];
     let clusters = [("blue", gates[0].address()), ("green", gates[1].address())];
-    let gateway = Gateway::start_with(HOLD, &clusters).await;
+    let extra = Extra { sections: HOLD.to_owned(), cluster: FEW.to_owned(), ..Extra::default() };
+    let gateway = Gateway::start_with_extra(&clusters, &extra).await;
     for (gate, name) in gates.iter().zip(["blue", "green"]) {
         gate.shut().await;
         gateway.until(name, "health", "unhealthy").await;

@@ -26,6 +26,8 @@ pub(crate) struct Extra {
     pub(crate) password: Option<String>,
     /// The body of the rules; without it all queries go to the only group.
     pub(crate) rules: Option<String>,
+    /// Further lines of each cluster.
+    pub(crate) cluster: String,
     /// Further sections.
     pub(crate) sections: String,
     /// Whether its coordinators boot, and are to settle.
@@ -356,7 +358,9 @@ fn settings(
         Some(_) => "probe = { password = { file = \"password\" } }\n",
         None => "",
     };
-    let clusters = clusters.iter().map(|(name, address)| cluster(name, "bi", address) + probe);
+    let clusters = clusters
+        .iter()
+        .map(|(name, address)| cluster(name, "bi", address) + probe + &extra.cluster);
     head + &clusters.collect::<String>() + "\n" + &extra.all_sections()
 }
 
