@@ -9,6 +9,7 @@ pub mod clusters;
 pub mod explain;
 pub mod figures;
 pub mod guard;
+mod peers;
 pub mod problem;
 mod rollouts;
 
@@ -25,6 +26,7 @@ use tokio::sync::watch;
 use tracing::error;
 
 use crate::gateway::Gateway;
+use crate::gateway::peers::Holder;
 use crate::upstream::exchange::Upstream;
 use problem::Problem;
 
@@ -40,6 +42,8 @@ struct Shared {
     gateway: Arc<Gateway>,
     /// Connections for questions about what is left at a cluster.
     upstream: Arc<Upstream>,
+    /// Answers for the queries that this process holds.
+    holder: Arc<dyn Holder>,
     /// The address that is bound, whatever settings say later.
     bound: SocketAddr,
 }
@@ -48,6 +52,7 @@ struct Shared {
 /// live `side_by_side`, only until this one hands over.
 pub fn start(
     gateway: Arc<Gateway>,
+    holder: Arc<dyn Holder>,
     mut stopped: watch::Receiver<bool>,
     side_by_side: bool,
 ) -> Result<(), (SocketAddr, std::io::Error)> {
@@ -56,7 +61,7 @@ pub fn start(
     let bound = listener.local_addr().map_err(|error| (address, error))?;
     let in_flight = gateway.in_flight.clone();
     let upstream = Arc::new(Upstream::with_pool(POOL));
-    let router = router(Shared { gateway, upstream, bound });
+    let router = router(Shared { gateway, upstream, holder, bound });
     tokio::spawn(async move {
         let until = async move {
             tokio::select! {
@@ -96,6 +101,7 @@ fn router(shared: Shared) -> Router {
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(figures::metrics))
+        .route("/peer/v1/held", post(peers::held))
         .route("/trino-gateway/livez", get(|| async { "ok" }))
         .route("/trino-gateway/readyz", get(backends::readyz))
         .merge(api)

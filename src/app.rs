@@ -27,6 +27,7 @@ use crate::config::Config;
 use crate::control::intents::Start;
 use crate::gateway::{Gateway, Parts};
 use crate::history::{self, History, JournalError};
+use crate::proxy::peers::Here;
 use crate::proxy::service::Service;
 use crate::route::reload::RuleBook;
 use crate::route::rules::RulesError;
@@ -208,7 +209,8 @@ async fn start(
     });
     control::start(&gateway, intents, &stopped);
     control::run("rollouts", rollout::execute::keep(gateway.clone()), &stopped);
-    admin::start(gateway.clone(), stopped, supervised)
+    let holder = Arc::new(Here(gateway.clone()));
+    admin::start(gateway.clone(), holder, stopped, supervised)
         .map_err(|(at, error)| AppError::Listen(at, error))?;
     Ok((gateway, history))
 }

@@ -39,6 +39,8 @@ pub struct Config {
     pub listen: Listen,
     /// `[admin]`.
     pub admin: Admin,
+    /// `[peers]`.
+    pub peers: Peers,
     /// `[store]`.
     pub store: StoreUrl,
     /// `[store] keep_history`: how long the store keeps the history of queries. Default: 30 days.
@@ -100,6 +102,13 @@ pub struct PublicUrl {
     pub scheme: Scheme,
     /// Host, and port where it is not the scheme's.
     pub authority: String,
+}
+
+impl PublicUrl {
+    /// Reads an origin, as it is shown.
+    pub fn parse(text: &str) -> Option<Self> {
+        address::public_url(text).ok()
+    }
 }
 
 impl std::fmt::Display for PublicUrl {
@@ -169,6 +178,15 @@ pub struct Tls {
 pub struct Admin {
     /// `token`: what a caller of the operators' API must carry as `Authorization: Bearer …`.
     pub token: Option<Secret>,
+}
+
+/// `[peers]`.
+#[derive(Debug, Clone)]
+pub struct Peers {
+    /// `address`: where other gateways reach the operators' port. Default: `listen.admin`.
+    pub address: SocketAddr,
+    /// `secret`: what gateways show each other.
+    pub secret: Option<Secret>,
 }
 
 /// `[store] url`.

@@ -7,6 +7,7 @@
 mod failover;
 mod holdings;
 pub mod intents;
+mod peers;
 pub mod reload;
 pub mod retention;
 
@@ -44,6 +45,7 @@ pub fn start(gateway: &Arc<Gateway>, start: Start, stopped: &watch::Receiver<boo
     run("sweep", sweep(gateway.clone()), stopped);
     run("retired", forget_retired(gateway.clone()), stopped);
     run("held", sweep_held(gateway.clone()), stopped);
+    run("peers", peers::keep(gateway.clone()), stopped);
     run("failover", failover::keep(gateway.clone()), stopped);
     run("holdings", holdings::keep(gateway.clone()), stopped);
     run("retention", retention::keep(gateway.clone()), stopped);
@@ -113,7 +115,7 @@ async fn recall(gateway: Arc<Gateway>) {
         }
     };
     let fleet = gateway.registry.fleet();
-    for sighting in seen {
+    for sighting in seen.into_iter().filter(|sighting| sighting.peer.is_none()) {
         if let Some(cluster) = fleet.cluster(&sighting.cluster) {
             gateway.sticky.recall(sighting.coordinator, cluster);
         }

@@ -7,6 +7,7 @@ pub mod held;
 pub mod holdings;
 pub mod in_flight;
 pub mod kept;
+pub mod peers;
 pub mod traffic;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,7 +23,7 @@ use crate::cluster::Cluster;
 use crate::cluster::registry::Registry;
 use crate::health::verdict::{Evidence, Health, Thresholds};
 use crate::history::Recorder;
-use crate::ids::{ClusterName, QueryId};
+use crate::ids::{ClusterName, CoordinatorId, QueryId};
 use crate::route::reload::RuleBook;
 use crate::route::rules::RuleSet;
 use crate::route::verdict::RuleFailure;
@@ -35,6 +36,7 @@ use crate::upstream::exchange::Upstream;
 use held::Held;
 use in_flight::InFlight;
 use kept::Kept;
+use peers::{Peer, Peers, Silent};
 
 /// What requests and the control side share. Requests read snapshots of it.
 pub struct Gateway {
@@ -64,6 +66,8 @@ pub struct Gateway {
     pub kept: Kept,
     /// Queries that are held.
     pub held: Held,
+    /// Other gateways.
+    pub peers: Peers,
     /// The version of the intents that are in force here.
     pub intents_version: Mutex<u64>,
     /// The store, for the control side, and for a page when memory does not know its owner.
@@ -123,6 +127,7 @@ impl Gateway {
             statements: Arc::new(Semaphore::new(room)),
             cookie_key: hmac::Key::new(hmac::HMAC_SHA256, &parts.cookie_key),
             kept: Kept::default(),
+            peers: Peers::default(),
             intents_version: Mutex::default(),
             store: parts.store,
             name: parts.name,
@@ -165,7 +170,7 @@ impl Gateway {
             }
             let mark = id.coordinator();
             let mut seen = store.coordinators().await?;
-            seen.retain(|sighting| sighting.coordinator == mark);
+            seen.retain(|sighting| sighting.coordinator == mark && sighting.peer.is_none());
             let newest = seen.into_iter().max_by_key(|sighting| sighting.last_seen_ms);
             Ok::<Option<ClusterName>, crate::store::StoreError>(newest.map(|seen| seen.cluster))
         });
@@ -176,6 +181,27 @@ impl Gateway {
                 abort.abort();
                 self.metrics.lookup("store_failed");
                 None
+            }
+        }
+    }
+
+    /// The gateway whose process has this mark: `Ok(None)` if the store knows none, `Err` if it does not
+    /// say it within `limit`.
+    pub async fn peer(&self, mark: CoordinatorId, limit: Duration) -> Result<Option<Peer>, Silent> {
+        if let Some(peer) = self.peers.of(mark) {
+            return Ok(Some(peer));
+        }
+        let store = self.store.clone();
+        let asked = self.control.spawn(async move { store.coordinators().await });
+        let abort = asked.abort_handle();
+        match tokio::time::timeout(limit, asked).await {
+            Ok(Ok(Ok(seen))) => {
+                Ok(seen.iter().find(|seen| seen.coordinator == mark).and_then(peers::peer))
+            }
+            _ => {
+                abort.abort();
+                self.metrics.lookup("store_failed");
+                Err(Silent)
             }
         }
     }

@@ -17,6 +17,7 @@ pub mod held;
 pub mod kill;
 pub mod observe;
 pub mod passing;
+pub mod peers;
 pub mod pinned;
 pub mod place;
 pub mod reads;

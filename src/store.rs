@@ -178,6 +178,8 @@ impl IntentChange {
 pub struct HistoryRow {
     /// The query.
     pub query_id: String,
+    /// The id that it had while it was held, if it was.
+    pub held_id: Option<String>,
     /// The cluster that owns it.
     pub cluster: String,
     /// The group that the rules named; empty when only the end was seen.

@@ -19,6 +19,19 @@ const IDLE: Duration = Duration::from_secs(60);
 /// How long a whole connect may take beside TCP's own part.
 const TLS_ALLOWANCE: Duration = Duration::from_secs(3);
 
+/// How to reach another gateway.
+pub fn gateway_peer(address: SocketAddr, timeouts: &Timeouts) -> HttpPeer {
+    let mut peer = HttpPeer::new(address, false, String::new());
+    let options = &mut peer.options;
+    options.connection_timeout = Some(timeouts.connect);
+    options.total_connection_timeout = Some(timeouts.connect);
+    options.read_timeout = Some(timeouts.page_read);
+    options.write_timeout = Some(timeouts.page_read);
+    options.idle_timeout = Some(IDLE);
+    options.set_http_version(1, 1);
+    peer
+}
+
 /// How to reach `cluster` at one of its addresses.
 pub fn peer(cluster: &Arc<Cluster>, address: SocketAddr, timeouts: &Timeouts) -> HttpPeer {
     let settings = cluster.settings();

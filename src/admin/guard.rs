@@ -50,7 +50,7 @@ fn names_loopback(request: &Request) -> bool {
 }
 
 /// Compares in a time that does not tell where the difference is.
-fn equal(left: &[u8], right: &[u8]) -> bool {
+pub(super) fn equal(left: &[u8], right: &[u8]) -> bool {
     left.len() == right.len()
         && left.iter().zip(right).fold(0, |seen, (left, right)| seen | (left ^ right)) == 0
 }

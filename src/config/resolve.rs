@@ -15,7 +15,7 @@ use regex::Regex;
 use super::problem::{Problem, Problems, Wrong};
 use super::raw::{Reader, Section};
 use super::{
-    Config, Health, Limits, Listen, Log, Paths, Queries, Rollouts, Rules, StoreUrl, Timeouts,
+    Config, Health, Limits, Listen, Log, Paths, Peers, Queries, Rollouts, Rules, StoreUrl, Timeouts,
 };
 use super::{address, secret, statement_paths};
 use crate::ids::GroupName;
@@ -83,10 +83,16 @@ fn resolve(root: &Section<'_>, file: PathBuf) -> Option<Config> {
     let rollouts = rollouts(&root.section("rollouts", "rollouts"));
     let log = log(&root.section("log", "log"));
     let clusters = clusters::clusters(root, &groups);
+    let peers_section = root.section("peers", "peers");
+    let peers = peers(&peers_section, listen.as_ref());
+    if let (Some(peers), Some(store)) = (&peers, &store) {
+        together::peers(&peers_section, peers, !store.serves_one_gateway(), &groups);
+    }
     Some(Config {
         file,
         listen: listen?,
         admin,
+        peers: peers?,
         store: store?,
         keep_history,
         state_folder: state_folder?,
@@ -137,6 +143,15 @@ fn listen(root: &Section<'_>, section: &Section<'_>) -> Option<Listen> {
         workers: workers?,
         work_stealing,
     })
+}
+
+fn peers(section: &Section<'_>, listen: Option<&Listen>) -> Option<Peers> {
+    let address = match section.find("address") {
+        Some(_) => section.parsed("address", address::socket),
+        None => listen.map(|listen| listen.admin),
+    };
+    let secret = secret::read(section, "secret");
+    Some(Peers { address: address?, secret })
 }
 
 fn store(section: &Section<'_>) -> Option<StoreUrl> {

@@ -9,7 +9,7 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     comparisons(old, new).into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
 }
 
-fn comparisons(old: &Config, new: &Config) -> [(&'static str, bool); 29] {
+fn comparisons(old: &Config, new: &Config) -> [(&'static str, bool); 31] {
     let (old_listen, new_listen) = (&old.listen, &new.listen);
     let same_tls = |part| tls(old_listen.tls.as_ref(), part) == tls(new_listen.tls.as_ref(), part);
     let same = |of: fn(&Listener) -> String| {
@@ -43,6 +43,8 @@ fn comparisons(old: &Config, new: &Config) -> [(&'static str, bool); 29] {
         ("listeners[].tls.more[].certificate", same_part(3)),
         ("listeners[].tls.more[].key", same_part(4)),
         ("admin.token", old.admin.token == new.admin.token),
+        ("peers.address", old.peers.address == new.peers.address),
+        ("peers.secret", old.peers.secret == new.peers.secret),
         ("store.url", same_store(&old.store, &new.store)),
         ("state.folder", old.state_folder == new.state_folder),
         ("limits.hot_routes", old.limits.hot_routes == new.limits.hot_routes),

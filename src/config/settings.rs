@@ -79,6 +79,8 @@ pub const SETTINGS: &[Setting] = &[
     setting("listeners[].tls.more[].certificate", Nothing, "path", Restart, "as `listen.tls.more[].certificate`"),
     setting("listeners[].tls.more[].key", Nothing, "path", Restart, "as `listen.tls.more[].key`"),
     setting("admin.token", Nothing, "secret", Restart, "what a caller of the operators' API carries as `Authorization: Bearer …`"),
+    setting("peers.address", Told("`listen.admin`, if that is one address"), "address:port", Restart, "where the other gateways reach the operators' port of this one, for pages of queries that it holds"),
+    setting("peers.secret", Nothing, "secret", Restart, "what gateways show each other for that; the same for all, and needed where several gateways share a store and a group holds queries"),
     setting("store.url", Value("sqlite:warren.db"), "URL or secret", Restart, "`sqlite:FILE` for one gateway, `mysql://user:password@host:3306/database` for more"),
     setting("store.keep_history", Value("30d"), "time", Reload, "how long the history of queries is kept"),
     setting("state.folder", Value("warren-state"), "path", Restart, "journal, last known intents, id of this gateway"),

@@ -47,7 +47,9 @@ url = "http://127.0.0.1:18081"
 
 fn parse_at(text: &str, file: &str) -> Result<Config, Problems> {
     resolve::parse_with(text, Path::new(file), &|name| match name {
-        "TOKEN" | "WARREN_TOKEN" | "WARREN_COOKIE_KEY" => Some("canary-of-env".to_owned()),
+        "TOKEN" | "WARREN_TOKEN" | "WARREN_PEERS" | "WARREN_COOKIE_KEY" => {
+            Some("canary-of-env".to_owned())
+        }
         "WARREN_STORE" => Some("mysql://warren:canary@mysql:3306/warren".to_owned()),
         "EMPTY" => Some(String::new()),
         _ => None,
@@ -228,6 +230,10 @@ fn the_complete_file_has_all_settings_at_their_defaults() {
         ),
         workers: (number),
         token: Some(
+        (secret),
+        ),
+        address: 10.0.0.7:8081,
+        secret: Some(
         (secret),
         ),
         file: "/etc/warren/../lua/route.lua",
@@ -707,6 +713,8 @@ fn some_changes_need_a_restart() {
     new.listen.workers += 1;
     new.listen.work_stealing = true;
     new.admin.token = Some(super::secret::Secret::new("a".to_owned()));
+    new.peers.address.set_port(1);
+    new.peers.secret = Some(super::secret::Secret::new("a".to_owned()));
     new.state_folder.push("x");
     new.limits.hot_routes += 1;
     new.limits.journal += 1;

@@ -28,6 +28,8 @@ pub struct Order {
     pub group: GroupName,
     /// The rule that named it.
     pub rule: Option<String>,
+    /// The id that its query has while it is held.
+    pub held_id: Option<QueryId>,
 }
 
 /// The statements that are kept.
@@ -129,6 +131,7 @@ mod tests {
             },
             group: GroupName::parse("bi").expect("a good name"),
             rule: None,
+            held_id: None,
         })
     }
 

@@ -13,6 +13,7 @@ const LIMIT: u64 = 64 << 20;
 
 fn event(number: u64) -> Event {
     Event::Coordinator(Sighting {
+        peer: None,
         coordinator: CoordinatorId::parse("abcde").unwrap(),
         cluster: ClusterName::parse("bi-blue").unwrap(),
         first_seen_ms: number,
@@ -22,6 +23,7 @@ fn event(number: u64) -> Event {
 
 fn long_event(bytes: usize) -> Event {
     Event::Submitted(crate::history::record::Submission {
+        held_id: None,
         query_id: QueryId::parse("20200416_160256_03078_6b4yt").unwrap(),
         cluster: ClusterName::parse("bi-blue").unwrap(),
         group: crate::ids::GroupName::parse("bi").unwrap(),

@@ -21,6 +21,9 @@ pub enum Event {
 pub struct Submission {
     /// The id that the coordinator gave.
     pub query_id: QueryId,
+    /// The id that it had while it was held, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_id: Option<QueryId>,
     /// The cluster that owns the query.
     pub cluster: ClusterName,
     /// The routing group that the rules named.
@@ -67,6 +70,10 @@ pub struct Sighting {
     pub first_seen_ms: u64,
     /// When this gateway saw it last there.
     pub last_seen_ms: u64,
+    /// Where other gateways reach it, if it is the process of a gateway, which gives ids to the queries
+    /// that it holds; `cluster` is then the name of that gateway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
 }
 
 /// Why Warren holds a query for ended. Each is a label of a metric.

@@ -123,6 +123,7 @@ impl Store for Obedient {
 
 fn event(number: u64) -> Event {
     Event::Coordinator(Sighting {
+        peer: None,
         coordinator: CoordinatorId::parse("abcde").unwrap(),
         cluster: ClusterName::parse("bi-blue").unwrap(),
         first_seen_ms: number,

@@ -17,7 +17,8 @@ use crate::ids::QueryId;
 use crate::listener::Client;
 use crate::proxy::context::{Context, Stage, Streaming};
 use crate::proxy::follow::{self, Found};
-use crate::proxy::held::{self, Ask, Reply};
+use crate::proxy::held::{self, Reply};
+use crate::proxy::peers;
 use crate::proxy::pinned::{self, Place};
 use crate::proxy::rescue::OwnAnswer;
 use crate::proxy::submit::Outcome;
@@ -114,13 +115,13 @@ pub async fn held(
     client: &Client,
     id: &QueryId,
 ) -> Option<Outcome> {
-    let ask = Ask::of(session.req_header(), client);
-    let lost = || Outcome::Own(OwnAnswer::held_lost(id, &client.origin.to_string()));
     let kind = ctx.kind.as_ref()?;
-    if id.coordinator() != gateway.held.mark() {
-        return Some(lost());
-    }
-    let new = match held::reply(gateway, kind, id, &ask).await {
+    let ask = held::ask_of(session.req_header(), kind, client)?;
+    let reply = match id.coordinator() == gateway.held.mark() {
+        true => held::reply(gateway, &ask).await,
+        false => peers::elsewhere(gateway, &ask).await,
+    };
+    let new = match reply {
         Reply::Answer(outcome) => return Some(outcome),
         Reply::Became(new) => new,
     };

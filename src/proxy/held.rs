@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, Method};
+use http::HeaderMap;
 use pingora::http::RequestHeader;
 use ring::digest;
 use tokio::time::{sleep_until, timeout_at};
@@ -22,6 +22,7 @@ use crate::config::PublicUrl;
 use crate::gateway::Gateway;
 use crate::gateway::held::{Attendance, End, Going, Over, Turn, Who};
 use crate::gateway::kept::Order;
+use crate::gateway::peers::{Ask, Wish};
 use crate::ids::{GroupName, QueryId};
 use crate::listener::Client;
 use crate::proxy::pinned;
@@ -38,20 +39,7 @@ const PAGE: Duration = Duration::from_secs(1);
 /// How often the next one looks for a cluster. What makes room there is told to nobody.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// A request about a held query, as far as it counts here.
-#[derive(Debug, Clone)]
-pub struct Ask {
-    /// The method.
-    pub method: Method,
-    /// The path.
-    pub path: String,
-    /// The origin that the client is to come back to.
-    pub origin: PublicUrl,
-    /// Whose it is.
-    pub user: String,
-}
-
-/// What comes of it.
+/// What comes of a request about a held query.
 pub enum Reply {
     /// The client hears this.
     Answer(Outcome),
@@ -59,16 +47,22 @@ pub enum Reply {
     Became(QueryId),
 }
 
-impl Ask {
-    /// A client's request.
-    pub fn of(head: &RequestHeader, client: &Client) -> Self {
-        Self {
-            method: head.method.clone(),
-            path: head.uri.path().to_owned(),
-            origin: client.origin.clone(),
-            user: user(&head.headers, client),
-        }
-    }
+/// A client's request, as far as it counts here. `None`: it is about no query.
+pub fn ask_of(head: &RequestHeader, kind: &RequestKind, client: &Client) -> Option<Ask> {
+    let (id, wish) = match kind {
+        RequestKind::Page(id) => (id, Wish::Page),
+        RequestKind::Cancel(id) => (id, Wish::Cancel),
+        RequestKind::Query(id) => (id, Wish::Look),
+        _ => return None,
+    };
+    Some(Ask {
+        id: id.clone(),
+        wish,
+        method: head.method.as_str().to_owned(),
+        path: head.uri.path().to_owned(),
+        origin: client.origin.to_string(),
+        user: user(&head.headers, client),
+    })
 }
 
 /// By what a user is known here: the name that it gives, else a hash of its credentials, else its
@@ -86,21 +80,21 @@ pub fn user(headers: &HeaderMap, client: &Client) -> String {
     }
 }
 
-/// Answers a request about the held query `id`, which this process gave its id.
-pub async fn reply(gateway: &Gateway, kind: &RequestKind, id: &QueryId, ask: &Ask) -> Reply {
-    let page = page_of(&ask.path);
-    match (kind, page) {
-        (RequestKind::Page(_), Some((slug, token))) => match gateway.held.attend(id, slug) {
+/// Answers a request about a query that this process gave its id.
+pub async fn reply(gateway: &Gateway, ask: &Ask) -> Reply {
+    let id = &ask.id;
+    match (ask.wish, page_of(&ask.path)) {
+        (Wish::Page, Some((slug, token))) => match gateway.held.attend(id, slug) {
             Some(attendance) => {
                 let page = Page { gateway, ask, id, token };
                 Reply::Answer(page.answer(attendance).await)
             }
             None => Reply::Answer(Outcome::Own(OwnAnswer::unknown_query(404, id))),
         },
-        (RequestKind::Cancel(_), Some((slug, _))) => cancel(gateway, id, Who::Slug(slug)).await,
-        (RequestKind::Cancel(_), None) => cancel(gateway, id, Who::User(&ask.user)).await,
-        (RequestKind::Query(_), _) => show(gateway, id, ask),
-        _ => Reply::Answer(Outcome::Own(OwnAnswer::unknown_query(404, id))),
+        (Wish::Page, None) => Reply::Answer(Outcome::Own(OwnAnswer::unknown_query(404, id))),
+        (Wish::Cancel, Some((slug, _))) => cancel(gateway, id, Who::Slug(slug)).await,
+        (Wish::Cancel, None) => cancel(gateway, id, Who::User(&ask.user)).await,
+        (Wish::Look, _) => show(gateway, id, ask),
     }
 }
 
@@ -138,9 +132,9 @@ fn show(gateway: &Gateway, id: &QueryId, ask: &Ask) -> Reply {
         Turn::Over(Over::Answered { query: Some(query), .. }) => {
             return Reply::Became(query.id().clone());
         }
-        _ if !matches!(ask.method, Method::GET | Method::HEAD) => OwnAnswer::owner_away(id),
+        _ if !matches!(ask.method.as_str(), "GET" | "HEAD") => OwnAnswer::owner_away(id),
         Turn::Wait { ticket, .. } => {
-            OwnAnswer::held_query(&ticket, &ask.origin.to_string(), ask.path.starts_with("/v1/"))
+            OwnAnswer::held_query(&ticket, &ask.origin, ask.path.starts_with("/v1/"))
         }
         Turn::Going | Turn::Go(_) => OwnAnswer::owner_away(id),
         Turn::Over(_) | Turn::Unknown => OwnAnswer::unknown_query(410, id),
@@ -158,7 +152,7 @@ struct Page<'a> {
 impl Page<'_> {
     async fn answer(&self, mut attendance: Attendance<'_>) -> Outcome {
         // A sign of life by HEAD wants no news.
-        let patience = if self.ask.method == Method::GET { PAGE } else { Duration::ZERO };
+        let patience = if self.ask.method == "GET" { PAGE } else { Duration::ZERO };
         let end = time::now() + patience;
         let limit = self.gateway.registry.fleet().config.limits.held;
         // Without room to wait it is answered at once, which is right at any time.
@@ -207,8 +201,14 @@ impl Page<'_> {
         let reservation = going.reservation.take()?;
         let cluster = reservation.cluster().clone();
         // Its client may come by another address by now.
-        let client = Client { origin: self.ask.origin.clone(), ..going.order.client.clone() };
-        let order = Arc::new(Order { client, ..Order::clone(&going.order) });
+        let origin = PublicUrl::parse(&self.ask.origin);
+        let origin = origin.unwrap_or_else(|| going.order.client.origin.clone());
+        let client = Client { origin, ..going.order.client.clone() };
+        let order = Arc::new(Order {
+            client,
+            held_id: Some(self.id.clone()),
+            ..Order::clone(&going.order)
+        });
         let placing = Placing { gateway: self.gateway, fleet, order: &order, whole: true };
         let bounds = Bounds { answer: fleet.config.timeouts.answer, body: ANSWER_MAX };
         let answer = match placing.send(&cluster, bounds).await {
@@ -233,13 +233,11 @@ impl Page<'_> {
     }
 
     fn over(&self, over: Over) -> Outcome {
-        let origin = self.ask.origin.to_string();
+        let origin = &self.ask.origin;
         let fleet = self.gateway.registry.fleet();
         match over {
             Over::Answered { header, body, .. } => Outcome::Answered(header, body),
-            Over::Ended(End::Cancelled) => {
-                Outcome::Own(OwnAnswer::held_cancelled(self.id, &origin))
-            }
+            Over::Ended(End::Cancelled) => Outcome::Own(OwnAnswer::held_cancelled(self.id, origin)),
             Over::Ended(End::Waited(group, waited)) => {
                 let text = fleet.group(&group).and_then(|group| group.settings.reject.clone());
                 let text = text.unwrap_or_else(|| {
@@ -248,11 +246,11 @@ impl Page<'_> {
                          {waited:.0?}; it never ran, submit it again later"
                     )
                 });
-                Outcome::Own(OwnAnswer::query_error(self.id, &origin, &text))
+                Outcome::Own(OwnAnswer::query_error(self.id, origin, &text))
             }
             Over::Ended(End::Abandoned) => Outcome::Own(OwnAnswer::query_error(
                 self.id,
-                &origin,
+                origin,
                 "the query was held, and nobody asked for it for too long; it never ran, submit \
                  it again",
             )),

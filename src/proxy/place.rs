@@ -107,6 +107,7 @@ impl Placing<'_> {
         let headers = &self.order.head.headers;
         self.gateway.recorder.record(Event::Submitted(Submission {
             query_id: id.clone(),
+            held_id: self.order.held_id.clone(),
             cluster: cluster.name().clone(),
             group: self.order.group.clone(),
             rule: self.order.rule.clone(),

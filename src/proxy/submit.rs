@@ -81,6 +81,7 @@ pub async fn serve(
         client: client.clone(),
         group: group.name().clone(),
         rule: decision.rule,
+        held_id: None,
     });
     let placing = Placing { gateway, fleet: &fleet, order: &order, whole: statement.whole };
     let pinned = pinned::of_submit(gateway, &order.head, &order.text);

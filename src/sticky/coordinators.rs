@@ -108,6 +108,7 @@ impl Coordinators {
             sighting = Some(Sighting {
                 coordinator: mark,
                 cluster: cluster.name().clone(),
+                peer: None,
                 first_seen_ms: first_ms,
                 last_seen_ms: wall,
             });

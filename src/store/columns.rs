@@ -3,7 +3,7 @@
 use crate::store::effect::{Ended, QueryRow, Stamp, Submitted};
 
 /// The columns of `query_routes`, in the order of [`fields_of`].
-pub(super) const NAMES: [&str; 18] = [
+pub(super) const NAMES: [&str; 19] = [
     "query_id",
     "cluster",
     "route_group",
@@ -22,6 +22,7 @@ pub(super) const NAMES: [&str; 18] = [
     "end_cause",
     "state",
     "error",
+    "held_id",
 ];
 
 /// What stands in one column.
@@ -51,7 +52,7 @@ impl<T: Into<Self>> From<Option<T>> for Field {
 }
 
 /// A row as fields, in the order of [`NAMES`].
-pub(super) fn fields_of(id: &str, row: &QueryRow) -> [Field; 18] {
+pub(super) fn fields_of(id: &str, row: &QueryRow) -> [Field; 19] {
     let (submitted, ended) = (row.submitted.as_ref(), row.ended.as_ref());
     [
         id.into(),
@@ -72,6 +73,7 @@ pub(super) fn fields_of(id: &str, row: &QueryRow) -> [Field; 18] {
         ended.map(|half| half.cause.as_str()).into(),
         ended.and_then(|half| half.state.as_deref()).into(),
         ended.and_then(|half| half.error.as_deref()).into(),
+        submitted.and_then(|half| half.held_id.as_deref()).into(),
     ]
 }
 
@@ -84,7 +86,7 @@ pub(super) fn row_of(fields: impl IntoIterator<Item = Field>) -> (String, QueryR
     let group = fields.text().unwrap_or_default();
     let (rule, user, source, tags) = (fields.text(), fields.text(), fields.text(), fields.text());
     let statement = fields.text().unwrap_or_default();
-    let submitted = fields.stamp().map(|stamp| Submitted {
+    let mut submitted = fields.stamp().map(|stamp| Submitted {
         stamp,
         cluster: cluster.clone(),
         group,
@@ -93,11 +95,16 @@ pub(super) fn row_of(fields: impl IntoIterator<Item = Field>) -> (String, QueryR
         source,
         tags,
         statement,
+        held_id: None,
     });
     let stamp = fields.stamp();
     let rank = fields.number().and_then(|rank| u8::try_from(rank).ok()).unwrap_or(u8::MAX);
     let cause = fields.text().unwrap_or_default();
     let (state, error) = (fields.text(), fields.text());
+    let held_id = fields.text();
+    if let Some(half) = &mut submitted {
+        half.held_id = held_id;
+    }
     let ended = stamp.map(|stamp| Ended { rank, stamp, cluster, cause, state, error });
     (id, QueryRow { submitted, ended })
 }

@@ -39,6 +39,7 @@ pub(super) struct Submitted {
     pub(super) source: Option<String>,
     pub(super) tags: Option<String>,
     pub(super) statement: String,
+    pub(super) held_id: Option<String>,
 }
 
 /// The half of a row that endings write.
@@ -83,6 +84,7 @@ impl QueryRow {
         let cluster = self.cluster().to_owned();
         let submitted_ms = self.submitted.as_ref().map(|half| half.stamp.at_ms);
         let ended_ms = self.ended.as_ref().map(|half| half.stamp.at_ms);
+        let held_id = self.submitted.as_ref().and_then(|half| half.held_id.clone());
         let (group, rule, user, source, tags, statement) = match self.submitted {
             Some(half) => {
                 (half.group, half.rule, half.user, half.source, half.tags, half.statement)
@@ -95,6 +97,7 @@ impl QueryRow {
         };
         HistoryRow {
             query_id,
+            held_id,
             cluster,
             group,
             rule,
@@ -129,10 +132,12 @@ fn rank(cause: EndCause) -> u8 {
 }
 
 /// The first and the last time at which a coordinator was seen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Seen {
     pub(super) first_ms: u64,
     pub(super) last_ms: u64,
+    /// Where a gateway is reached.
+    pub(super) peer: Option<String>,
 }
 
 impl Seen {
@@ -141,6 +146,7 @@ impl Seen {
         Self {
             first_ms: self.first_ms.min(other.first_ms),
             last_ms: self.last_ms.max(other.last_ms),
+            peer: self.peer.max(other.peer),
         }
     }
 }
@@ -182,6 +188,7 @@ impl Effect {
                     source: submission.source,
                     tags: submission.tags,
                     statement: submission.statement,
+                    held_id: submission.held_id.map(|id| id.as_str().to_owned()),
                 };
                 self.merge(submission.query_id, QueryRow { submitted: Some(half), ended: None });
             }
@@ -200,11 +207,11 @@ impl Effect {
                 let seen = Seen {
                     first_ms: sighting.first_seen_ms.min(TIME_MAX),
                     last_ms: sighting.last_seen_ms.min(TIME_MAX),
+                    peer: sighting.peer,
                 };
-                self.coordinators
-                    .entry((sighting.coordinator, sighting.cluster))
-                    .and_modify(|known| *known = known.widen(seen))
-                    .or_insert(seen);
+                let key = (sighting.coordinator, sighting.cluster);
+                let known = self.coordinators.entry(key).or_insert_with(|| seen.clone());
+                *known = known.clone().widen(seen);
             }
         }
     }
@@ -242,6 +249,7 @@ mod tests {
                 }),
                 None => Event::Submitted(Submission {
                     query_id,
+                    held_id: None,
                     cluster,
                     group: GroupName::parse("bi").unwrap(),
                     rule: text.clone(),

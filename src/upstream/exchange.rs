@@ -1,5 +1,6 @@
 //! One request, wholly in memory, for one answer, wholly in memory: submits, probes, questions.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use pingora::{ErrorType, ImmutStr};
 use pingora_proxy::Session;
 use thiserror::Error;
 
-use super::{peer, trust};
+use super::{gateway_peer, peer, trust};
 use crate::cluster::Cluster;
 use crate::config::{Probe, Timeouts};
 
@@ -208,6 +209,19 @@ impl Upstream {
             }
         }
         Err(failure)
+    }
+
+    /// Connects to another gateway.
+    pub async fn connect_to_gateway(
+        &self,
+        address: SocketAddr,
+        timeouts: &Timeouts,
+    ) -> Result<Connected, ExchangeError> {
+        let (peer, name) = (gateway_peer(address, timeouts), format!("the gateway at {address}"));
+        match self.connector.get_http_session(&peer).await {
+            Ok((session, _)) => Ok(Connected { session, peer, cluster: name }),
+            Err(source) => Err(ExchangeError::Connect { cluster: name, source }),
+        }
     }
 
     /// Connects, sends, reads.

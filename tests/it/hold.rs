@@ -4,12 +4,14 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use tempfile::NamedTempFile;
 use warren::time;
 use warren_stub::client::{Answer, Client};
 use warren_stub::{Fault, FaultRule, QueryRecord, RequestKind, Stub, StubOptions};
 
 use crate::support::clients::Query;
 use crate::support::gateway::{Gateway, Plan};
+use crate::support::mariadb::Server;
 use crate::support::{eventually, tell};
 
 const LOST: &str = "held query was lost with its gateway, submit it again";
@@ -348,4 +350,110 @@ fn without_hold_a_query_waits_for_room_up_to_its_timeout() {
         waits.join().unwrap()
     });
     assert!(waits.is_ok(), "{waits:?}");
+}
+
+/// Two gateways with one store, in front of a cluster that is down.
+fn pair(server: &Server, blue: &Stub) -> (NamedTempFile, [Gateway; 2]) {
+    let secret = NamedTempFile::new().unwrap();
+    std::fs::write(&secret, "a secret of the gateways\n").unwrap();
+    let file = secret.path().display();
+    let peers = format!("[peers]\nsecret = {{ file = \"{file}\" }}\n");
+    let plan = plan(&[blue])
+        .setting("groups.bi", "hold = {}")
+        .setting("health", "lost_after = \"5s\"")
+        .store(&server.url())
+        .sections(&peers);
+    let gateways = [(); 2].map(|()| plan.clone().start_ready());
+    blue.refuse();
+    blue.disconnect();
+    for gateway in &gateways {
+        eventually("it is taken out", || (!gateway.is_ready("blue")).then_some(()));
+    }
+    (secret, gateways)
+}
+
+#[test]
+fn pages_that_reach_another_gateway_are_passed_on_and_end_well() {
+    let (server, blue) = (Server::start(), stub());
+    let (_secret, [one, other]) = pair(&server, &blue);
+    let (here, there) = (one.client(), other.client());
+    let text = |number: usize| format!("SELECT n /* stub: rows=4 pages=2 */ -- mark{number:03}");
+    let first: Vec<_> = (0..20).map(|number| here.submit(&text(number)).unwrap()).collect();
+    let page = there.get(&first[0].next().unwrap()).unwrap();
+    assert_eq!((page.status, &page.json()["id"]), (200, &first[0].json()["id"]));
+    assert_eq!(page.json()["stats"]["state"], "QUEUED");
+    assert_eq!(page.header("X-Warren-Position"), Some("1"));
+    let uri = page.json()["nextUri"].as_str().unwrap().to_owned();
+    assert!(uri.contains(&other.address().to_string()), "the client goes on where it asked: {uri}");
+    let id = first[1].json()["id"].as_str().unwrap().to_owned();
+    assert_eq!(there.send("DELETE", &format!("/v1/query/{id}"), "").unwrap().status, 204);
+    assert_eq!(held(&one, "queries"), 19, "cancelled through the other one");
+    assert_eq!(held(&other, "queries"), 0);
+
+    blue.accept();
+    std::thread::scope(|scope| {
+        for (number, answer) in first.iter().enumerate().filter(|(number, _)| *number != 1) {
+            let there = &there;
+            scope.spawn(move || {
+                let mut query = Query { id: String::new(), next: answer.next(), pages: 0 };
+                query.finish(there).unwrap_or_else(|error| panic!("{number}: {error}"));
+            });
+        }
+    });
+    for number in 0..20 {
+        assert_eq!(runs(&[&blue], &format!("mark{number:03}")), usize::from(number != 1));
+    }
+    assert_eq!(ended(&one, "handed_over"), Some(19));
+    let old = first[0].json()["id"].as_str().unwrap().to_owned();
+    let known = there.get(&format!("/v1/query/{old}")).unwrap();
+    assert_eq!(known.status, 200, "the old id is good there too");
+    let new = known.json()["queryId"].as_str().unwrap().to_owned();
+    assert_ne!(old, new);
+    // One row with both ids.
+    let count = |what: &str| {
+        server.ask("warren", &format!("SELECT COUNT(*) FROM query_routes WHERE {what}"))
+    };
+    let both = format!("held_id = '{old}' AND query_id = '{new}' AND end_cause = 'last_page'");
+    eventually("the store has it", || (count(&both) == 1).then_some(()));
+    eventually("and the others", || (count("held_id IS NOT NULL") == 19).then_some(()));
+    assert_eq!(count(&format!("query_id = '{old}'")), 0);
+}
+
+#[test]
+fn a_held_query_of_a_gateway_that_died_is_lost_and_one_of_a_gateway_that_is_away_is_not() {
+    let (server, blue) = (Server::start(), stub());
+    let (_secret, [mut one, other]) = pair(&server, &blue);
+    let there = other.client();
+    let first = one.client().submit("SELECT 1").unwrap();
+    let next = first.next().unwrap();
+    assert_eq!(there.get(&next).unwrap().json()["stats"]["state"], "QUEUED");
+    one.kill();
+    let away = there.get(&next).unwrap();
+    assert_eq!((away.status, away.header("Retry-After")), (503, Some("1")));
+    let told = eventually("it counts as lost", || {
+        let answer = there.get(&next).unwrap();
+        (answer.status == 200).then_some(answer)
+    });
+    assert!(error(&told).1.starts_with(LOST));
+    one.start();
+    assert!(
+        error(&one.client().get(&next).unwrap()).1.starts_with(LOST),
+        "told by its own gateway"
+    );
+}
+
+#[test]
+fn only_who_knows_the_secret_is_taken_for_a_gateway() {
+    let (server, blue) = (Server::start(), stub());
+    let (_secret, [one, _other]) = pair(&server, &blue);
+    for token in [None, Some("Bearer wrong")] {
+        let operator = match token {
+            Some(token) => one.operator().with("Authorization", token),
+            None => one.operator(),
+        };
+        assert_eq!(operator.send("POST", "/peer/v1/held", "{}").unwrap().status, 401);
+    }
+    let known = one.operator().with("Authorization", "Bearer a secret of the gateways");
+    assert_eq!(known.send("POST", "/peer/v1/held", "{}").unwrap().status, 400);
+    assert_eq!(one.client().send("POST", "/peer/v1/held", "{}").unwrap().status, 404);
 }

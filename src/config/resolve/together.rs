@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::config::duration;
 use crate::config::raw::Section;
-use crate::config::{Health, Timeouts};
+use crate::config::{Group, Health, Peers, Timeouts};
 
 /// Notes timeouts that cannot be kept.
 pub(super) fn timeouts(section: &Section<'_>, timeouts: &Timeouts) {
@@ -23,6 +23,28 @@ pub(super) fn health(section: &Section<'_>, health: &Health) {
         ("statement_timeout", statement_timeout),
         ("statement_period", statement_period),
     );
+}
+
+/// Notes that gateways which share a store could not pass on pages of queries that are held.
+pub(super) fn peers(section: &Section<'_>, peers: &Peers, shared: bool, groups: &[Group]) {
+    let Some(group) = groups.iter().find(|group| shared && group.hold.is_some()) else { return };
+    if peers.secret.is_none() {
+        section.complain(
+            "secret",
+            format!(
+                "missing, and the group `{}` holds queries while other gateways may share the store",
+                group.name
+            ),
+            "write where it is, `{ env = \"NAME\" }` or `{ file = \"PATH\" }`, the same for all gateways",
+        );
+    }
+    if peers.address.ip().is_unspecified() {
+        section.complain(
+            "address",
+            "no address at which other gateways reach this one",
+            "write the one that this machine has, as `\"10.0.0.7:8081\"`",
+        );
+    }
 }
 
 /// Notes that `low` is above `high`, at the one that is written.

@@ -60,14 +60,16 @@ pub(super) async fn apply(conn: &mut Conn, effect: &Effect) -> Result<(), Failur
         rest = after;
     }
     let seen = effect.coordinators.iter().map(|((coordinator, cluster), seen)| {
-        (coordinator.as_str(), cluster.as_str(), seen.first_ms, seen.last_ms)
+        let times = (seen.first_ms, seen.last_ms);
+        (coordinator.as_str(), cluster.as_str(), times.0, times.1, seen.peer.as_deref())
     });
     tx.exec_batch(
-        "INSERT INTO coordinators (coordinator, cluster, first_seen_ms, last_seen_ms)
-         VALUES (?, ?, ?, ?)
+        "INSERT INTO coordinators (coordinator, cluster, first_seen_ms, last_seen_ms, peer)
+         VALUES (?, ?, ?, ?, ?)
          ON DUPLICATE KEY UPDATE
            first_seen_ms = LEAST(first_seen_ms, VALUES(first_seen_ms)),
-           last_seen_ms = GREATEST(last_seen_ms, VALUES(last_seen_ms))",
+           last_seen_ms = GREATEST(last_seen_ms, VALUES(last_seen_ms)),
+           peer = COALESCE(peer, VALUES(peer))",
         seen,
     )
     .await?;
@@ -137,20 +139,23 @@ pub(super) async fn history(conn: &mut Conn, limit: u32) -> Result<Vec<HistoryRo
     Ok(history.collect())
 }
 
+type SightingRow = (String, String, u64, u64, Option<String>);
+
 pub(super) async fn coordinators(conn: &mut Conn) -> Result<Vec<Sighting>, Failure> {
-    let rows: Vec<(String, String, u64, u64)> = conn
+    let rows: Vec<SightingRow> = conn
         .exec(
-            "SELECT coordinator, cluster, first_seen_ms, last_seen_ms FROM coordinators
+            "SELECT coordinator, cluster, first_seen_ms, last_seen_ms, peer FROM coordinators
              ORDER BY coordinator, cluster",
             (),
         )
         .await?;
-    let sighting = |(coordinator, cluster, first_seen_ms, last_seen_ms): (String, String, _, _)| {
+    let sighting = |(coordinator, cluster, first_seen_ms, last_seen_ms, peer): SightingRow| {
         Ok(Sighting {
             coordinator: CoordinatorId::parse(&coordinator)?,
             cluster: ClusterName::parse(&cluster)?,
             first_seen_ms,
             last_seen_ms,
+            peer,
         })
     };
     let sightings: Result<_, BadName> = rows.into_iter().map(sighting).collect();

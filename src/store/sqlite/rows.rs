@@ -73,17 +73,19 @@ pub(super) fn apply(connection: &mut Connection, effect: Effect) -> rusqlite::Re
     }
     for ((coordinator, cluster), seen) in effect.coordinators {
         tx.prepare_cached(
-            "INSERT INTO coordinators (coordinator, cluster, first_seen_ms, last_seen_ms)
-             VALUES (?1, ?2, ?3, ?4)
+            "INSERT INTO coordinators (coordinator, cluster, first_seen_ms, last_seen_ms, peer)
+             VALUES (?1, ?2, ?3, ?4, ?5)
              ON CONFLICT (coordinator, cluster) DO UPDATE SET
                first_seen_ms = min(first_seen_ms, excluded.first_seen_ms),
-               last_seen_ms = max(last_seen_ms, excluded.last_seen_ms)",
+               last_seen_ms = max(last_seen_ms, excluded.last_seen_ms),
+               peer = coalesce(peer, excluded.peer)",
         )?
         .execute(params![
             coordinator.as_str(),
             cluster.as_str(),
             signed(seen.first_ms),
-            signed(seen.last_ms)
+            signed(seen.last_ms),
+            seen.peer
         ])?;
     }
     tx.commit()
@@ -114,7 +116,7 @@ pub(super) fn history(connection: &Connection, limit: u32) -> rusqlite::Result<V
 
 pub(super) fn coordinators(connection: &Connection) -> rusqlite::Result<Vec<Sighting>> {
     let mut select = connection.prepare_cached(
-        "SELECT coordinator, cluster, first_seen_ms, last_seen_ms FROM coordinators
+        "SELECT coordinator, cluster, first_seen_ms, last_seen_ms, peer FROM coordinators
          ORDER BY coordinator, cluster",
     )?;
     let rows = select.query_map([], |row| {
@@ -124,6 +126,7 @@ pub(super) fn coordinators(connection: &Connection) -> rusqlite::Result<Vec<Sigh
             cluster: ClusterName::parse(&cluster).map_err(|error| foreign(1, error))?,
             first_seen_ms: unsigned(row.get(2)?),
             last_seen_ms: unsigned(row.get(3)?),
+            peer: row.get(4)?,
         })
     })?;
     rows.collect()

@@ -103,6 +103,7 @@ pub(crate) fn cluster(name: &str) -> ClusterName {
 
 pub(crate) fn submission(number: u64, at_ms: u64) -> Submission {
     Submission {
+        held_id: None,
         query_id: query(number),
         cluster: cluster("bi-blue"),
         group: GroupName::parse("bi").unwrap(),
@@ -128,6 +129,7 @@ pub(crate) fn ending(number: u64, at_ms: u64) -> Ending {
 
 pub(crate) fn sighting(name: &str, coordinator: &str, first: u64, last: u64) -> Sighting {
     Sighting {
+        peer: None,
         coordinator: CoordinatorId::parse(coordinator).unwrap(),
         cluster: cluster(name),
         first_seen_ms: first,

@@ -21,6 +21,7 @@ pub(super) async fn a_query_has_its_owner_and_its_history(bed: &Bed) {
     store.apply("g1", &recorded([Event::Ended(ending(1, 9))])).await.unwrap();
     drop(store);
     let expected = HistoryRow {
+        held_id: None,
         query_id: query(1).to_string(),
         cluster: "bi-blue".to_owned(),
         group: "bi".to_owned(),
