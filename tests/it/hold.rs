@@ -331,6 +331,31 @@ fn a_full_cluster_takes_queries_one_by_one_in_the_order_of_the_line() {
 }
 
 #[test]
+fn no_standby_stands_in_for_a_cluster_that_is_full() {
+    let (blue, green) = (stub(), stub());
+    let plan = plan(&[&blue, &green])
+        .setting("groups.bi", "auto_failover = true")
+        .setting("groups.bi", "hold = {}")
+        .setting("clusters", "max_running = 1");
+    let gateway = plan.start_ready();
+    assert_eq!(gateway.set_intent("green", "standby"), 200);
+    let client = gateway.client();
+    let long = Query::submit(&client, "SELECT n /* stub: run=1h */").unwrap();
+    assert_eq!(long.mark(), blue.coordinator_id());
+    client.get(&long.next.unwrap()).unwrap();
+    let waits = client.submit("SELECT 1 -- waits").unwrap();
+    assert_eq!(waits.header("X-Warren-Position"), Some("1"));
+    let page = client.get(&waits.next().unwrap()).unwrap();
+    assert_eq!(page.json()["stats"]["state"], "QUEUED");
+    // Once it has fallen, the standby takes what waits.
+    blue.refuse();
+    blue.disconnect();
+    let mut query = Query { id: String::new(), next: page.next(), pages: 0 };
+    query.finish(&client).unwrap();
+    assert_eq!(runs(&[&green], "waits"), 1);
+}
+
+#[test]
 fn without_hold_a_query_waits_for_room_up_to_its_timeout() {
     let blue = stub();
     let plan = plan(&[&blue]).setting("clusters", "max_running = 1");

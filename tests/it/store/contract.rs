@@ -6,7 +6,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use warren::history::fit::{LABEL_BYTES, LINE_BYTES, STATEMENT_BYTES};
-use warren::history::record::{EndCause, Event, Recorded};
+use warren::history::record::{EndCause, Event, Recorded, Sighting, Submission};
+use warren::ids::QueryId;
 use warren::store::{HistoryRow, Intent, IntentChange, Store};
 
 use super::bed::{Bed, change, cluster, ending, query, recorded, sighting, submission};
@@ -15,14 +16,16 @@ pub(super) async fn a_query_has_its_owner_and_its_history(bed: &Bed) {
     let store = bed.open();
     assert_eq!(store.route(&query(1)).await.unwrap(), None);
     assert_eq!(store.history(10).await.unwrap(), []);
-    store.apply("g1", &recorded([Event::Submitted(submission(1, 5))])).await.unwrap();
+    let held_id = QueryId::parse("20200416_160200_000000001_abcde").unwrap();
+    let was_held = Submission { held_id: Some(held_id.clone()), ..submission(1, 5) };
+    store.apply("g1", &recorded([Event::Submitted(was_held)])).await.unwrap();
     assert_eq!(store.route(&query(1)).await.unwrap(), Some(cluster("bi-blue")));
     assert_eq!(store.route(&query(2)).await.unwrap(), None);
     store.apply("g1", &recorded([Event::Ended(ending(1, 9))])).await.unwrap();
     drop(store);
     let expected = HistoryRow {
-        held_id: None,
         query_id: query(1).to_string(),
+        held_id: Some(held_id.to_string()),
         cluster: "bi-blue".to_owned(),
         group: "bi".to_owned(),
         rule: Some("superset".to_owned()),
@@ -186,7 +189,15 @@ pub(super) async fn coordinators_have_the_widest_times(bed: &Bed) {
     store.apply("g1", &recorded(batch)).await.unwrap();
     let later = [Event::Coordinator(sighting("blue", "abcde", 4, 20))];
     store.apply("g2", &recorded(later)).await.unwrap();
-    let expected = [sighting("blue", "abcde", 3, 20), sighting("green", "abcde", 1, 1)];
+    // The process of a gateway says where it is reached, also again.
+    let peer = Some("10.0.0.7:8081".to_owned());
+    let gateway =
+        |first, last| Sighting { peer: peer.clone(), ..sighting("g1", "zzzzz", first, last) };
+    for at in [7, 8] {
+        store.apply("g1", &recorded([Event::Coordinator(gateway(7, at))])).await.unwrap();
+    }
+    let expected =
+        [sighting("blue", "abcde", 3, 20), sighting("green", "abcde", 1, 1), gateway(7, 8)];
     assert_eq!(store.coordinators().await.unwrap(), expected);
 }
 

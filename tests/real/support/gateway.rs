@@ -26,6 +26,8 @@ pub(crate) struct Extra {
     pub(crate) password: Option<String>,
     /// The body of the rules; without it all queries go to the only group.
     pub(crate) rules: Option<String>,
+    /// The store; without it a file of its own.
+    pub(crate) store: Option<String>,
     /// Further lines of each cluster.
     pub(crate) cluster: String,
     /// Further sections.
@@ -190,7 +192,8 @@ impl Gateway {
 
     /// Starts Warren with these settings and waits until all clusters are ready.
     pub(crate) async fn start_with_extra(clusters: &[(&str, &str)], extra: &Extra) -> Self {
-        let mut gateway = Self::start_as("serve", SQLITE, clusters, extra);
+        let store = extra.store.as_deref().unwrap_or(SQLITE);
+        let mut gateway = Self::start_as("serve", store, clusters, extra);
         gateway.wait_until_ready().await;
         gateway
     }
