@@ -13,7 +13,7 @@ use tracing::debug;
 
 use crate::config::Config;
 use crate::gateway::Gateway;
-use crate::gateway::peers::{Ask, Holder, Peer, Reply, Silent};
+use crate::gateway::peers::{Ask, Holder, PERIOD, Peer, Reply, Silent};
 use crate::ids::QueryId;
 use crate::proxy::held;
 use crate::proxy::place::ANSWER_MAX;
@@ -59,7 +59,8 @@ pub async fn elsewhere(gateway: &Gateway, ask: &Ask) -> held::Reply {
     if fleet.config.store.serves_one_gateway() {
         return lost();
     }
-    let lost_after = fleet.config.health.lost_after;
+    // One that lives may not have said so for a while.
+    let lost_after = fleet.config.health.lost_after.max(PERIOD * 2);
     match gateway.peer(ask.id.coordinator(), fleet.config.timeouts.store).await {
         Err(Silent) => away(),
         // Its gateway may not have told the store of itself yet.
