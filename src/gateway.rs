@@ -19,11 +19,11 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tracing::{error, info, warn};
 
-use crate::cluster::Cluster;
-use crate::cluster::registry::Registry;
+use crate::cluster::registry::{Fleet, Registry};
+use crate::cluster::{Cluster, Reservation};
 use crate::health::verdict::{Evidence, Health, Thresholds};
 use crate::history::Recorder;
-use crate::ids::{ClusterName, CoordinatorId, QueryId};
+use crate::ids::{ClusterName, CoordinatorId, GroupName, QueryId};
 use crate::route::reload::RuleBook;
 use crate::route::rules::RuleSet;
 use crate::route::verdict::RuleFailure;
@@ -136,6 +136,19 @@ impl Gateway {
             control: parts.control,
             own_ids: AtomicU64::new(0),
         })
+    }
+
+    /// Chooses a cluster for a query of the group `named`, one that was not `tried`, and counts it where
+    /// another group, or a cluster that is not ready, stands in.
+    pub fn choose(&self, fleet: &Fleet, named: &GroupName, tried: &[u64]) -> Option<Reservation> {
+        let (group, reservation) = fleet.choose(named, tried)?;
+        if group.name() != named {
+            self.metrics.fallback(named.as_str(), group.name().as_str());
+        }
+        if !reservation.cluster().is_ready() {
+            self.metrics.tried_unhealthy(named.as_str());
+        }
+        Some(reservation)
     }
 
     /// Takes in a look at a cluster, and wakes whoever waits for it when its health changed.

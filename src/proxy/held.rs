@@ -13,20 +13,17 @@ use http::HeaderMap;
 use pingora::http::RequestHeader;
 use ring::digest;
 use tokio::time::{sleep_until, timeout_at};
-use tracing::warn;
 
 use crate::classify::RequestKind;
-use crate::cluster::Reservation;
 use crate::cluster::registry::Fleet;
 use crate::config::PublicUrl;
 use crate::gateway::Gateway;
 use crate::gateway::held::{Attendance, End, Going, Over, Turn, Who};
 use crate::gateway::kept::Order;
 use crate::gateway::peers::{Ask, Wish};
-use crate::ids::{GroupName, QueryId};
+use crate::ids::QueryId;
 use crate::listener::Client;
-use crate::proxy::pinned;
-use crate::proxy::place::{ANSWER_MAX, Placing};
+use crate::proxy::place::{ANSWER_MAX, Placing, Sent};
 use crate::proxy::rescue::OwnAnswer;
 use crate::proxy::statement::header_text;
 use crate::proxy::submit::Outcome;
@@ -162,7 +159,8 @@ impl Page<'_> {
         loop {
             changes.mark_unchanged();
             let fleet = self.gateway.registry.fleet();
-            let look = match attendance.turn(|order| self.choose(&fleet, &order.group)) {
+            let look = match attendance.turn(|order| self.gateway.choose(&fleet, &order.group, &[]))
+            {
                 Turn::Over(over) => return self.over(over),
                 Turn::Unknown => return Outcome::Own(OwnAnswer::unknown_query(404, self.id)),
                 Turn::Go(going) => {
@@ -188,14 +186,6 @@ impl Page<'_> {
         }
     }
 
-    fn choose(&self, fleet: &Arc<Fleet>, named: &GroupName) -> Option<Reservation> {
-        let (group, reservation) = fleet.choose(named, &[])?;
-        if group.name() != named {
-            self.gateway.metrics.fallback(named.as_str(), group.name().as_str());
-        }
-        Some(reservation)
-    }
-
     /// Submits the statement. `None`: the cluster could not take it, and the query is held on.
     async fn hand_over(&self, fleet: &Arc<Fleet>, mut going: Going<'_>) -> Option<Outcome> {
         let reservation = going.reservation.take()?;
@@ -212,21 +202,13 @@ impl Page<'_> {
         let placing = Placing { gateway: self.gateway, fleet, order: &order, whole: true };
         let bounds = Bounds { answer: fleet.config.timeouts.answer, body: ANSWER_MAX };
         let answer = match placing.send(&cluster, bounds).await {
-            Ok(answer) if !matches!(answer.header.status.as_u16(), 204 | 500..) => answer,
-            Err(error) if error.is_unsent() => {
-                self.gateway.cannot_connect(&cluster, &error.chain());
-                return None;
-            }
-            failed => {
-                let why = failed.map_or_else(|e| e.chain(), |a| a.header.status.to_string());
-                warn!(cluster = %cluster.name(), why, "a held query was not taken");
-                cluster.suspect();
+            Sent::Answer(answer) => answer,
+            Sent::Unsent(_) => return None,
+            Sent::Failed(_) | Sent::Silent(_) => {
                 going.failed();
                 return None;
             }
         };
-        cluster.reached(time::now());
-        pinned::learn(self.gateway, &cluster, &answer.header);
         let placed = placing.accepted(reservation, answer).ok()?;
         going.answered(placed.header.clone(), placed.body.clone(), placed.query);
         Some(Outcome::Answered(Box::new(placed.header), placed.body))

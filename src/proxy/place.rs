@@ -7,17 +7,19 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
 use pingora::http::{RequestHeader, ResponseHeader};
 use serde::Deserialize;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::cluster::live::LiveQuery;
 use crate::cluster::registry::Fleet;
+use crate::cluster::traffic::{Kind, Sender};
 use crate::cluster::{Cluster, Forwarding, Reservation};
 use crate::gateway::Gateway;
 use crate::gateway::kept::Order;
+use crate::gateway::traffic::sender;
 use crate::history::record::{EndCause, Event, Submission};
 use crate::ids::QueryId;
 use crate::proxy::statement::{beginning, header_text};
-use crate::proxy::{headers, observe, rewrite};
+use crate::proxy::{headers, observe, passing, pinned, rewrite};
 use crate::time;
 use crate::upstream::exchange::{Answer, Bounds, Call, ExchangeError};
 
@@ -48,9 +50,59 @@ pub struct Placed {
     pub query: Option<Arc<LiveQuery>>,
 }
 
+/// What came of sending a statement to one cluster.
+#[derive(Debug)]
+pub enum Sent {
+    /// An answer for the client.
+    Answer(Answer),
+    /// Nothing reached it. It is not ready any more.
+    Unsent(ExchangeError),
+    /// It, or what stands before it, answered that it could not.
+    Failed(Answer),
+    /// No answer came, or none that can be passed on.
+    Silent(ExchangeError),
+}
+
 impl Placing<'_> {
-    /// Sends the statement, and waits for the answer within `bounds`.
-    pub async fn send(
+    /// Sends the statement, waits for the answer within `bounds`, and notes how that went.
+    pub async fn send(&self, cluster: &Arc<Cluster>, bounds: Bounds) -> Sent {
+        match self.exchange(cluster, bounds).await {
+            // A coordinator that misread the request says 204, and what stands before it may say that
+            // one should log in; a query was not made.
+            Ok(answer)
+                if matches!(answer.header.status.as_u16(), 204 | 500..)
+                    || passing::is_web_page(&answer.header) =>
+            {
+                warn!(cluster = %cluster.name(), status = %answer.header.status, "submit failed");
+                self.went_wrong(cluster);
+                Sent::Failed(answer)
+            }
+            Ok(answer) => {
+                self.gateway.went_well(cluster, Kind::Submit, self.sender());
+                Sent::Answer(answer)
+            }
+            Err(error) if error.is_unsent() => {
+                self.gateway.cannot_connect(cluster, &error.chain());
+                Sent::Unsent(error)
+            }
+            Err(error) => {
+                warn!(cluster = %cluster.name(), error = error.chain(), "submit got no answer");
+                self.went_wrong(cluster);
+                Sent::Silent(error)
+            }
+        }
+    }
+
+    /// The cluster gave no answer that can be passed on.
+    pub fn went_wrong(&self, cluster: &Arc<Cluster>) {
+        self.gateway.went_wrong(cluster, Kind::Submit, self.sender());
+    }
+
+    fn sender(&self) -> Sender {
+        sender(&self.order.head.headers, self.order.client.address)
+    }
+
+    async fn exchange(
         &self,
         cluster: &Arc<Cluster>,
         bounds: Bounds,
@@ -77,12 +129,18 @@ impl Placing<'_> {
         Ok(header)
     }
 
-    /// A cluster answered: remembers the route, then lets the answer go.
+    /// A cluster answered: remembers the route and what the answer tells, then lets it go.
     pub fn accepted(&self, reservation: Reservation, answer: Answer) -> pingora::Result<Placed> {
         let cluster = reservation.cluster().clone();
         let Answer { mut header, mut body } = answer;
         let first = (header.status == 200).then(|| read_first(&header, &body)).flatten();
+        cluster.reached(time::now());
+        pinned::learn(self.gateway, &cluster, &header, None);
         let query = first.map(|first| self.remember(reservation, first));
+        if let Some(query) = &query {
+            pinned::accepted(self.gateway, &self.order.head, &cluster, query);
+            self.gateway.answered_by(&cluster, query.id().coordinator());
+        }
         let origin = &self.order.client.origin;
         if cluster.forwarding_for(origin.scheme) == Forwarding::Rewritten {
             body = rewrite::whole(body, &origin.to_string());

@@ -14,7 +14,7 @@ use crate::cluster::live::{FirstAnswer, LiveQuery, Moved};
 use crate::gateway::Gateway;
 use crate::gateway::kept::Order;
 use crate::history::record::EndCause;
-use crate::proxy::place::{ANSWER_MAX, Placed, Placing};
+use crate::proxy::place::{ANSWER_MAX, Placed, Placing, Sent};
 use crate::proxy::reads::surely_reads;
 use crate::time;
 use crate::upstream::exchange::Bounds;
@@ -65,23 +65,15 @@ async fn submit_elsewhere(
     order: &Arc<Order>,
 ) -> Option<Placed> {
     let fleet = gateway.registry.fleet();
-    let (_group, reservation) = fleet.choose(&order.group, &[owner.key()])?;
+    let reservation = gateway.choose(&fleet, &order.group, &[owner.key()])?;
     let cluster = reservation.cluster().clone();
     let placing = Placing { gateway, fleet: &fleet, order, whole: true };
     let bounds = Bounds { answer: fleet.config.timeouts.answer, body: ANSWER_MAX };
     match placing.send(&cluster, bounds).await {
-        Ok(answer) if answer.header.status == 200 => {
+        Sent::Answer(answer) if answer.header.status == 200 => {
             let placed = placing.accepted(reservation, answer).ok()?;
             placed.query.is_some().then_some(placed)
         }
-        Ok(_other) => None,
-        Err(error) if error.is_unsent() => {
-            gateway.cannot_connect(&cluster, &error.chain());
-            None
-        }
-        Err(_silent) => {
-            cluster.suspect();
-            None
-        }
+        _ => None,
     }
 }

@@ -14,25 +14,23 @@ use tokio::time::timeout_at;
 use tracing::warn;
 
 use crate::cluster::registry::{Fleet, Group};
-use crate::cluster::traffic::{Kind, Sender};
 use crate::cluster::{Cluster, Reservation};
 use crate::config::Hold;
 use crate::gateway::Gateway;
 use crate::gateway::held::Joined;
 use crate::gateway::kept::Order;
-use crate::gateway::traffic::sender;
 use crate::ids::QueryId;
 use crate::listener::Client;
 use crate::proxy::context::{Context, Facts as LogFacts};
-use crate::proxy::place::{ANSWER_MAX, Placing};
+use crate::proxy::place::{ANSWER_MAX, Placing, Sent};
 use crate::proxy::rescue::OwnAnswer;
 use crate::proxy::statement::Statement;
-use crate::proxy::{held, passing, pinned};
+use crate::proxy::{held, pinned};
 use crate::route::engine;
 use crate::route::facts::Facts;
 use crate::route::verdict::Decision;
 use crate::time::{self, Instant};
-use crate::upstream::exchange::{Answer, Bounds, Call, ExchangeError};
+use crate::upstream::exchange::{Answer, Bounds, Call};
 
 /// Before a cluster that failed is asked again because there is no other one.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -131,18 +129,6 @@ enum Unplaced {
     Nobody(OwnAnswer),
 }
 
-/// What came of sending a statement to one cluster.
-enum Sent {
-    /// An answer for the client.
-    Answer(Answer),
-    /// Nothing reached it.
-    Unsent(ExchangeError),
-    /// It, or what stands before it, answered that it could not.
-    Failed(Answer),
-    /// No answer came, or none that can be passed on.
-    Silent(ExchangeError),
-}
-
 impl Submit<'_> {
     async fn run(&self, facts: &mut LogFacts) -> pingora::Result<Outcome> {
         let mut tried: Vec<u64> = Vec::new();
@@ -156,32 +142,24 @@ impl Submit<'_> {
             };
             let cluster = reservation.cluster().clone();
             facts.ask(time::now());
-            let sent = self.send(&cluster).await;
+            let sent = self.placing.send(&cluster, self.bounds()).await;
             facts.answered(time::now());
             match sent {
-                Sent::Answer(answer) => {
-                    self.gateway().went_well(&cluster, Kind::Submit, self.sender());
-                    return self.pass_on(reservation, answer, facts);
-                }
-                // It is not ready any more; the next choice falls on another one, or waits.
-                Sent::Unsent(error) => {
-                    self.gateway().cannot_connect(&cluster, &error.chain());
+                Sent::Answer(answer) => return self.pass_on(reservation, answer, facts),
+                // The next choice falls on another one, or waits.
+                Sent::Unsent(_) => {
                     if self.pinned.is_some() {
                         tokio::time::sleep_until(self.deadline.min(time::now() + PAUSE)).await;
                     }
                 }
                 Sent::Failed(answer) => {
-                    warn!(cluster = %cluster.name(), status = %answer.header.status, "submit failed");
-                    self.went_wrong(&cluster);
                     tried.push(cluster.key());
                     // That nobody can is told in the words of the last one, if it has any.
                     if self.is_over(&tried) && answer.header.status.is_server_error() {
                         return self.pass_on(reservation, answer, facts);
                     }
                 }
-                Sent::Silent(error) => {
-                    warn!(cluster = %cluster.name(), error = error.chain(), "submit got no answer");
-                    self.went_wrong(&cluster);
+                Sent::Silent(_) => {
                     tried.push(cluster.key());
                     last = OwnAnswer::cluster_away();
                 }
@@ -197,22 +175,6 @@ impl Submit<'_> {
     fn is_over(&self, tried: &[u64]) -> bool {
         tried.len() >= self.placing.fleet.config.limits.submit_clusters
             || time::now() >= self.deadline
-    }
-
-    async fn send(&self, cluster: &Arc<Cluster>) -> Sent {
-        match self.placing.send(cluster, self.bounds()).await {
-            // A coordinator that misread the request says 204, and what stands before it may say that
-            // one should log in; a query was not made.
-            Ok(answer)
-                if matches!(answer.header.status.as_u16(), 204 | 500..)
-                    || passing::is_web_page(&answer.header) =>
-            {
-                Sent::Failed(answer)
-            }
-            Ok(answer) => Sent::Answer(answer),
-            Err(error) if error.is_unsent() => Sent::Unsent(error),
-            Err(error) => Sent::Silent(error),
-        }
     }
 
     /// A statement too long for memory: it goes to one cluster, and only once.
@@ -239,7 +201,7 @@ impl Submit<'_> {
             Ok(_misread) => Ok(Outcome::Own(OwnAnswer::cluster_away())),
             Err(error) => {
                 warn!(cluster = %cluster.name(), error = error.chain(), "submit got no answer");
-                self.went_wrong(&cluster);
+                self.placing.went_wrong(&cluster);
                 Ok(Outcome::Own(OwnAnswer::cluster_away()))
             }
         }
@@ -332,14 +294,7 @@ impl Submit<'_> {
         if fleet.group(named).is_none() {
             return self.group.choose(tried);
         }
-        let (group, reservation) = fleet.choose(named, tried)?;
-        if group.name() != named {
-            self.gateway().metrics.fallback(named.as_str(), group.name().as_str());
-        }
-        if !reservation.cluster().is_ready() {
-            self.gateway().metrics.tried_unhealthy(named.as_str());
-        }
-        Some(reservation)
+        self.gateway().choose(fleet, named, tried)
     }
 
     fn bounds(&self) -> Bounds {
@@ -355,19 +310,11 @@ impl Submit<'_> {
         facts: &mut LogFacts,
     ) -> pingora::Result<Outcome> {
         let cluster = reservation.cluster().clone();
-        cluster.reached(time::now());
-        pinned::learn(self.gateway(), &cluster, &answer.header, None);
         let placed = self.placing.accepted(reservation, answer)?;
-        if let Some(query) = &placed.query {
-            pinned::accepted(self.gateway(), &self.placing.order.head, &cluster, query);
-        }
         // A request may name a cluster of another group than the rules' one.
         let group = &cluster.settings().group;
         if facts.group.as_deref() != Some(group.as_str()) {
             facts.group = Some(group.to_string());
-        }
-        if let Some(query) = &placed.query {
-            self.gateway().answered_by(&cluster, query.id().coordinator());
         }
         facts.cluster = Some(cluster);
         facts.query_id = placed.query.map(|query| query.id().clone());
@@ -386,16 +333,6 @@ impl Submit<'_> {
     fn decision(&self, message: &str) -> OwnAnswer {
         let origin = self.placing.order.client.origin.to_string();
         OwnAnswer::query_error(&self.gateway().next_own_id(), &origin, message)
-    }
-
-    /// The cluster gave no answer that can be passed on.
-    fn went_wrong(&self, cluster: &Arc<Cluster>) {
-        self.gateway().went_wrong(cluster, Kind::Submit, self.sender());
-    }
-
-    fn sender(&self) -> Sender {
-        let order = &self.placing.order;
-        sender(&order.head.headers, order.client.address)
     }
 
     fn gateway(&self) -> &Gateway {

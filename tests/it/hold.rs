@@ -54,7 +54,7 @@ fn runs(stubs: &[&Stub], text: &str) -> usize {
 }
 
 fn as_user(gateway: &Gateway, user: &str) -> Client {
-    Client::of_user(gateway.address(), user)
+    Client::named(gateway.address(), user)
 }
 
 fn error(answer: &Answer) -> (Value, String) {

@@ -228,9 +228,8 @@ fn cluster(section: &Section<'_>, known: &[&GroupName]) -> Parts {
         min_workers: section.number("min_workers", 0..=1_000_000),
         expected_workers: section.number("expected_workers", 0..=1_000_000),
         workers_percent: section.number("workers_percent", 1..=100),
-        probe,
         max_running: section.number("max_running", 1..=1_000_000),
-        probe: probe(&section.section("probe", "clusters[].probe")),
+        probe,
         ca,
         server_name,
     }
