@@ -3,7 +3,9 @@
 //! Reads secrets and looks whether named files exist; opens no socket and no store.
 
 mod clusters;
+mod groups;
 mod listeners;
+mod names;
 mod together;
 
 use std::num::NonZero;
@@ -73,7 +75,7 @@ fn resolve(root: &Section<'_>, file: PathBuf) -> Option<Config> {
     let store = store(&store_section);
     let keep_history = store_section.duration("keep_history", HOUR..=876_600 * HOUR);
     let state_folder = root.section("state", "state").path("folder");
-    let groups = clusters::groups(root);
+    let groups = groups::groups(root);
     let rules = rules(&root.section("rules", "rules"), &groups);
     let paths = paths(&root.section("paths", "paths"));
     let limits = limits(&root.section("limits", "limits"));
@@ -198,7 +200,7 @@ fn is_mysql(text: &str) -> bool {
 fn rules(section: &Section<'_>, groups: &[super::Group]) -> Option<Rules> {
     let file = section.path("file");
     let known: Vec<&GroupName> = groups.iter().map(|group| &group.name).collect();
-    let default_group = clusters::known_group(section, "default_group", &known);
+    let default_group = names::known_group(section, "default_group", &known);
     let routing_group_header = section.flag("routing_group_header");
     let cpu = section.duration("cpu", MS / 10..=SECOND);
     let memory = section.size("memory", 1 << 20..=1 << 30);

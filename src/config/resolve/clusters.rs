@@ -1,93 +1,16 @@
-//! `[[groups]]` and `[[clusters]]`: names that must be there once, and fit each other.
+//! `[[clusters]]`.
 
-use std::collections::{BTreeMap, HashMap};
-use std::hash::Hash;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue};
 
-use super::{HOUR, SECOND};
-use crate::config::problem::{Wrong, nearest, quoted};
+use super::names::{Once, known_group, label};
+use crate::config::problem::{Wrong, quoted};
 use crate::config::raw::Section;
-use crate::config::{
-    ClusterConfig, Group, Hold, LoadWeights, Mode, Probe, Source, address, secret,
-};
+use crate::config::{ClusterConfig, Group, LoadWeights, Probe, Source, address, secret};
 use crate::ids::{ClusterName, GroupName};
 use crate::store::Intent;
-
-/// Reads `[[groups]]`.
-pub(super) fn groups(root: &Section<'_>) -> Vec<Group> {
-    let sections = root.sections("groups", "groups[]");
-    if sections.is_empty() && root.find("groups").is_none_or(|found| found.value.is_array()) {
-        root.complain("groups", "no group", "add `[[groups]]` with `name = \"…\"`");
-    }
-    let mut names = Once::default();
-    let mut named = Vec::new();
-    for section in &sections {
-        let Some(name) = section.parsed("name", |text| label(GroupName::parse(text))) else {
-            continue;
-        };
-        if names.is_new(section, "name", &name) {
-            named.push((section, name));
-        }
-    }
-    let known: Vec<&GroupName> = named.iter().map(|(_, name)| name).collect();
-    named.iter().map(|(section, name)| group(section, name, &known)).collect()
-}
-
-fn group(section: &Section<'_>, name: &GroupName, known: &[&GroupName]) -> Group {
-    let mode = section.parsed("mode", |text| match text {
-        "active-active" => Ok(Mode::ActiveActive),
-        "active-standby" => Ok(Mode::ActiveStandby),
-        _ => {
-            let right = "write `\"active-active\"` or `\"active-standby\"`";
-            Err(Wrong::new("not a way of sharing queries", right))
-        }
-    });
-    let fallback = section.list("fallback", |text| {
-        let other = one_of(text, known)?;
-        if other == *name {
-            return Err(Wrong::new("the group itself", "name other groups"));
-        }
-        Ok(other)
-    });
-    let reject = section.parsed("reject", |text| {
-        if text.trim().is_empty() {
-            return Err(Wrong::new("an empty text", "say what clients should read"));
-        }
-        Ok(text.to_owned())
-    });
-    let weight = |name: &str, least: u64| {
-        let weight = section.number(name, least..=1000).and_then(|it| u32::try_from(it).ok());
-        weight.unwrap_or(1)
-    };
-    let hold = section.find("hold").and_then(|_| hold(&section.section("hold", "groups[].hold")));
-    Group {
-        name: name.clone(),
-        load: LoadWeights {
-            queued: weight("queued_weight", 0),
-            running: weight("running_weight", 1),
-        },
-        mode: mode.unwrap_or(Mode::ActiveActive),
-        auto_failover: section.flag("auto_failover"),
-        fallback,
-        reject,
-        hold,
-    }
-}
-
-fn hold(section: &Section<'_>) -> Option<Hold> {
-    let max_wait = section.duration("max_wait", SECOND..=24 * HOUR);
-    let max_bytes = section.size("max_bytes", 1 << 10..=1 << 40);
-    let max_queries = section.number("max_queries", 1..=10_000);
-    let per_user = section.number("per_user", 1..=10_000);
-    Some(Hold {
-        max_wait,
-        max_queries: usize::try_from(max_queries?).ok()?,
-        max_bytes: usize::try_from(max_bytes).ok()?,
-        per_user: usize::try_from(per_user?).ok()?,
-    })
-}
 
 /// Reads `[[clusters]]`.
 pub(super) fn clusters(root: &Section<'_>, groups: &[Group]) -> Vec<ClusterConfig> {
@@ -127,28 +50,6 @@ pub(super) fn clusters(root: &Section<'_>, groups: &[Group]) -> Vec<ClusterConfi
         clusters.extend(whole);
     }
     clusters
-}
-
-/// A group that must be one of `known`.
-pub(super) fn known_group(
-    section: &Section<'_>,
-    name: &str,
-    known: &[&GroupName],
-) -> Option<GroupName> {
-    section.parsed(name, |text| one_of(text, known))
-}
-
-fn one_of(text: &str, known: &[&GroupName]) -> Result<GroupName, Wrong> {
-    let group = label(GroupName::parse(text))?;
-    // Without any known group the lack of groups is the problem, noted once.
-    if known.is_empty() || known.contains(&&group) {
-        return Ok(group);
-    }
-    let right = match nearest(text, known.iter().map(|group| group.as_str())) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => format!("known groups: {}", quoted(known.iter())),
-    };
-    Err(Wrong::new("no such group", right))
 }
 
 /// What could be read of one cluster.
@@ -372,35 +273,4 @@ fn one_line(text: &str) -> Result<String, Wrong> {
     let fine = !text.is_empty() && text.len() <= 256 && !text.chars().any(char::is_control);
     fine.then(|| text.to_owned())
         .ok_or_else(|| Wrong::new("not one line of text", "write 1 to 256 characters"))
-}
-
-fn label<T>(name: Result<T, crate::ids::BadName>) -> Result<T, Wrong> {
-    let right =
-        "use 1 to 64 characters of a-z, A-Z, 0-9, `-`, `_`, `.`, the first a letter or digit";
-    name.map_err(|_| Wrong::new("not a name", right))
-}
-
-/// Values that must be there once, with the line of the first.
-struct Once<T>(HashMap<T, Option<usize>>);
-
-impl<T> Default for Once<T> {
-    fn default() -> Self {
-        Self(HashMap::new())
-    }
-}
-
-impl<T: Clone + Eq + Hash> Once<T> {
-    /// Notes a value; `false`, and a problem, if it was there before.
-    fn is_new(&mut self, section: &Section<'_>, name: &str, value: &T) -> bool {
-        let Some(first) = self.0.get(value) else {
-            self.0.insert(value.clone(), section.line_of(name));
-            return true;
-        };
-        let before = first.map_or_else(String::new, |line| format!(" on line {line}"));
-        if let Some(found) = section.find(name) {
-            let what = format!("already taken{before}");
-            section.refuse(&found, Wrong::new(what, "each must be there once"));
-        }
-        false
-    }
 }
