@@ -16,5 +16,6 @@ mod replace;
 mod roll;
 mod secure;
 mod spooling;
+mod standby;
 mod support;
 mod survive;

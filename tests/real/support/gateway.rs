@@ -30,6 +30,8 @@ pub(crate) struct Extra {
     pub(crate) rules: Option<String>,
     /// The store; without it a file of its own.
     pub(crate) store: Option<String>,
+    /// Further lines of the group.
+    pub(crate) group: String,
     /// Further lines of each cluster.
     pub(crate) cluster: String,
     /// Further sections.
@@ -357,7 +359,8 @@ fn settings(
          [store]\nurl = \"{store}\"\n\n\
          [state]\nfolder = \"state\"\n\n\
          [rules]\nfile = \"route.lua\"\ndefault_group = \"bi\"\n\n\
-         [[groups]]\nname = \"bi\"\n"
+         [[groups]]\nname = \"bi\"\n{}",
+        extra.group
     );
     let probe = match extra.password {
         Some(_) => "probe = { password = { file = \"password\" } }\n",
