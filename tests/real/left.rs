@@ -4,8 +4,6 @@
 
 use std::process::{Command, Output};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use crate::support::coordinator::{self, USER};
@@ -31,35 +29,8 @@ const SPOOLED: &str = "SELECT orderkey, partkey, linenumber, returnflag, shipmod
 const CLIENT_TIMEOUT: &str = "15s";
 
 fn coordinator(storage: &Storage) -> Coordinator {
-    let mut arguments = vec!["--plugin=spooling-filesystem".to_owned()];
-    let key = STANDARD.encode([7; 32]);
-    for property in [
-        "protocol.spooling.enabled=true".to_owned(),
-        format!("protocol.spooling.shared-secret-key={key}"),
-        "protocol.spooling.retrieval-mode=coordinator_proxy".to_owned(),
-        "protocol.spooling.inlining.max-rows=1000".to_owned(),
-        "protocol.spooling.inlining.max-size=128kB".to_owned(),
-        "protocol.spooling.initial-segment-size=1MB".to_owned(),
-        "protocol.spooling.max-segment-size=2MB".to_owned(),
-        format!("query.client.timeout={CLIENT_TIMEOUT}"),
-    ] {
-        arguments.push(format!("--property={property}"));
-    }
-    for line in [
-        "spooling-manager.name=filesystem".to_owned(),
-        "fs.s3.enabled=true".to_owned(),
-        format!("fs.location=s3://{NAME}/"),
-        format!("s3.endpoint={}", storage.url()),
-        "s3.region=us-east-1".to_owned(),
-        "s3.aws-access-key=test".to_owned(),
-        "s3.aws-secret-key=test".to_owned(),
-        "s3.path-style-access=true".to_owned(),
-    ] {
-        let file = "spooling-manager.properties".to_owned();
-        arguments.extend(["--file-property".to_owned(), file, line]);
-    }
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    Coordinator::start(NAME, &arguments)
+    let patience = format!("--property=query.client.timeout={CLIENT_TIMEOUT}");
+    storage.coordinator(NAME, (7, "coordinator_proxy"), &[&patience])
 }
 
 async fn gateway(trino: &Coordinator) -> Gateway {

@@ -3,8 +3,6 @@
 
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use futures::future::join_all;
 use serde_json::Value;
 
@@ -33,38 +31,9 @@ const STATEMENT: &str = "SELECT orderkey, partkey, linenumber, returnflag, shipm
 const RULES: &str = "local mode = string.match(request.source or \"\", \"^spool%-(%a+)$\")\n  \
      return mode or \"bi\"";
 
-/// A coordinator with a key of its own: no other one can read the names of its segments.
-fn coordinator(number: usize, storage: &Storage) -> Coordinator {
-    let (name, mode) = MODES[number];
-    let key = STANDARD.encode([u8::try_from(number).expect("a small number"); 32]);
-    let mut arguments = vec!["--plugin=spooling-filesystem".to_owned()];
-    // Trino's own sizes would put a result of this size into the pages themselves.
-    for (property, value) in [
-        ("enabled", "true"),
-        ("shared-secret-key", &key),
-        ("retrieval-mode", mode),
-        ("inlining.max-rows", "1000"),
-        ("inlining.max-size", "128kB"),
-        ("initial-segment-size", "1MB"),
-        ("max-segment-size", "2MB"),
-    ] {
-        arguments.push(format!("--property=protocol.spooling.{property}={value}"));
-    }
-    for line in [
-        "spooling-manager.name=filesystem".to_owned(),
-        "fs.s3.enabled=true".to_owned(),
-        format!("fs.location=s3://{name}/"),
-        format!("s3.endpoint={}", storage.url()),
-        "s3.region=us-east-1".to_owned(),
-        "s3.aws-access-key=test".to_owned(),
-        "s3.aws-secret-key=test".to_owned(),
-        "s3.path-style-access=true".to_owned(),
-    ] {
-        let file = "spooling-manager.properties".to_owned();
-        arguments.extend(["--file-property".to_owned(), file, line]);
-    }
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    Coordinator::start(name, &arguments)
+fn coordinator(number: u8, storage: &Storage) -> Coordinator {
+    let (name, mode) = MODES[usize::from(number)];
+    storage.coordinator(name, (number, mode), &[])
 }
 
 async fn gateway(trinos: &[Coordinator; 3]) -> Gateway {

@@ -3,10 +3,13 @@
 use std::fs::File;
 use std::process::{Child, Command, Stdio};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use tempfile::TempDir;
 
 use super::coordinator::SOON;
 use super::gateway::free_address;
+use super::own::Coordinator;
 use super::surroundings::file;
 use super::wire;
 
@@ -50,9 +53,43 @@ impl Storage {
         assert!(told.is_ok(), "moto does not answer: {}", self.log());
     }
 
-    /// Where it is.
-    pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address)
+    /// A coordinator of this name that spools into the bucket of this name, with `key` as its own: no
+    /// other one can read the names of its segments.
+    pub(crate) fn coordinator(
+        &self,
+        name: &str,
+        (key, mode): (u8, &str),
+        more: &[&str],
+    ) -> Coordinator {
+        let key = STANDARD.encode([key; 32]);
+        let mut arguments = vec!["--plugin=spooling-filesystem".to_owned()];
+        // Trino's own sizes would put a result of this size into the pages themselves.
+        for (property, value) in [
+            ("enabled", "true"),
+            ("shared-secret-key", &key),
+            ("retrieval-mode", mode),
+            ("inlining.max-rows", "1000"),
+            ("inlining.max-size", "128kB"),
+            ("initial-segment-size", "1MB"),
+            ("max-segment-size", "2MB"),
+        ] {
+            arguments.push(format!("--property=protocol.spooling.{property}={value}"));
+        }
+        for line in [
+            "spooling-manager.name=filesystem".to_owned(),
+            "fs.s3.enabled=true".to_owned(),
+            format!("fs.location=s3://{name}/"),
+            format!("s3.endpoint=http://{}", self.address),
+            "s3.region=us-east-1".to_owned(),
+            "s3.aws-access-key=test".to_owned(),
+            "s3.aws-secret-key=test".to_owned(),
+            "s3.path-style-access=true".to_owned(),
+        ] {
+            let file = "spooling-manager.properties".to_owned();
+            arguments.extend(["--file-property".to_owned(), file, line]);
+        }
+        let own = arguments.iter().map(String::as_str);
+        Coordinator::start(name, &own.chain(more.iter().copied()).collect::<Vec<_>>())
     }
 
     /// How many objects a bucket holds.
