@@ -1,6 +1,7 @@
 //! Tests of the journal as a whole: writer, segments, reader, and what a crash leaves.
 
 use std::fs::OpenOptions;
+use std::time::Duration;
 
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -8,6 +9,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::history::record::{Recorded, Sighting};
 use crate::ids::{ClusterName, CoordinatorId, QueryId};
+use crate::time;
 
 const LIMIT: u64 = 64 << 20;
 
@@ -43,8 +45,16 @@ fn number(recorded: &Recorded) -> u64 {
     }
 }
 
+/// A program that another test starts has all files of this process until it runs, and with them the
+/// lock of a journal that was closed meanwhile.
 fn opened(folder: &TempDir) -> Journal {
-    open(folder.path(), LIMIT).unwrap()
+    let end = time::now() + Duration::from_secs(10);
+    loop {
+        match open(folder.path(), LIMIT) {
+            Err(JournalError::Taken { .. }) if time::now() < end => std::thread::yield_now(),
+            other => return other.unwrap(),
+        }
+    }
 }
 
 fn close(journal: Journal) {
