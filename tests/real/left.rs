@@ -151,6 +151,7 @@ async fn drained_is_said_exactly_when_it_may() {
     let _walked_away = Query::running(address).await;
     let mut queries = vec![Query::running(address).await, Query::running(trino.address()).await];
     let draining = drain(&gateway);
+    gateway.until(NAME, "intent", "draining").await;
 
     let beside = match count {
         1 => "1 open transaction, 1 spooled segment".to_owned(),
