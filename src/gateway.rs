@@ -23,13 +23,13 @@ use crate::cluster::registry::{Fleet, Registry};
 use crate::cluster::{Cluster, Reservation};
 use crate::health::verdict::{Evidence, Health, Thresholds};
 use crate::history::Recorder;
-use crate::ids::{ClusterName, CoordinatorId, GroupName, QueryId};
+use crate::ids::{CoordinatorId, GroupName, QueryId};
 use crate::route::reload::RuleBook;
 use crate::route::rules::RuleSet;
 use crate::route::verdict::RuleFailure;
 use crate::sticky::Sticky;
 use crate::sticky::asking::Asking;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 use crate::time::{self, Instant};
 use crate::upstream::exchange::Upstream;
@@ -37,6 +37,12 @@ use held::Held;
 use in_flight::InFlight;
 use kept::Kept;
 use peers::{Peer, Peers, Silent};
+
+/// Compares secrets in a time that does not tell where the difference is.
+pub fn equal_secrets(left: &[u8], right: &[u8]) -> bool {
+    left.len() == right.len()
+        && left.iter().zip(right).fold(0, |seen, (left, right)| seen | (left ^ right)) == 0
+}
 
 /// What requests and the control side share. Requests read snapshots of it.
 pub struct Gateway {
@@ -176,8 +182,7 @@ impl Gateway {
     /// What the store knows of the owner of a query, if it says so within `limit`.
     pub async fn stored_owner(&self, id: &QueryId, limit: Duration) -> Option<Arc<Cluster>> {
         let (store, id) = (self.store.clone(), id.clone());
-        // On the control side's runtime, where the store's connections live.
-        let asked = self.control.spawn(async move {
+        let asked = async move {
             if let Some(cluster) = store.route(&id).await? {
                 return Ok(Some(cluster));
             }
@@ -185,17 +190,10 @@ impl Gateway {
             let mut seen = store.coordinators().await?;
             seen.retain(|sighting| sighting.coordinator == mark && sighting.peer.is_none());
             let newest = seen.into_iter().max_by_key(|sighting| sighting.last_seen_ms);
-            Ok::<Option<ClusterName>, crate::store::StoreError>(newest.map(|seen| seen.cluster))
-        });
-        let abort = asked.abort_handle();
-        match tokio::time::timeout(limit, asked).await {
-            Ok(Ok(Ok(name))) => self.registry.fleet().cluster(&name?).cloned(),
-            _ => {
-                abort.abort();
-                self.metrics.lookup("store_failed");
-                None
-            }
-        }
+            Ok(newest.map(|seen| seen.cluster))
+        };
+        let name = self.ask_store(asked, limit).await.ok()??;
+        self.registry.fleet().cluster(&name).cloned()
     }
 
     /// The gateway whose process has this mark: `Ok(None)` if the store knows none, `Err` if it does not
@@ -205,12 +203,21 @@ impl Gateway {
             return Ok(Some(peer));
         }
         let store = self.store.clone();
-        let asked = self.control.spawn(async move { store.coordinators().await });
+        let seen = self.ask_store(async move { store.coordinators().await }, limit).await?;
+        Ok(seen.iter().find(|seen| seen.coordinator == mark).and_then(peers::peer))
+    }
+
+    /// What the store says within `limit`, asked on the control side's runtime, where its connections
+    /// live.
+    async fn ask_store<T: Send + 'static>(
+        &self,
+        asked: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+        limit: Duration,
+    ) -> Result<T, Silent> {
+        let asked = self.control.spawn(asked);
         let abort = asked.abort_handle();
         match tokio::time::timeout(limit, asked).await {
-            Ok(Ok(Ok(seen))) => {
-                Ok(seen.iter().find(|seen| seen.coordinator == mark).and_then(peers::peer))
-            }
+            Ok(Ok(Ok(said))) => Ok(said),
             _ => {
                 abort.abort();
                 self.metrics.lookup("store_failed");

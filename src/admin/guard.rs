@@ -1,13 +1,14 @@
 //! Who may call the API: whoever carries the token; without a token, whoever is on this machine.
 
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
 use axum::http::header::{AUTHORIZATION, HOST};
+use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::Shared;
 use super::problem::Problem;
+use crate::gateway::equal_secrets;
 
 /// Lets a call pass, or says what it lacks.
 pub(super) async fn authorize(
@@ -18,9 +19,7 @@ pub(super) async fn authorize(
     let config = shared.gateway.registry.fleet().config.clone();
     let refusal = match &config.admin.token {
         Some(token) => {
-            let told = request.headers().get(AUTHORIZATION).map(|value| value.as_bytes());
-            let told = told.and_then(|value| value.strip_prefix(b"Bearer "));
-            let right = told.is_some_and(|told| equal(told, token.reveal().as_bytes()));
+            let right = bears(request.headers(), token.reveal());
             (!right).then_some((StatusCode::UNAUTHORIZED, "send `Authorization: Bearer TOKEN`"))
         }
         None if !shared.bound.ip().is_loopback() => Some((
@@ -49,8 +48,9 @@ fn names_loopback(request: &Request) -> bool {
     })
 }
 
-/// Compares in a time that does not tell where the difference is.
-pub(super) fn equal(left: &[u8], right: &[u8]) -> bool {
-    left.len() == right.len()
-        && left.iter().zip(right).fold(0, |seen, (left, right)| seen | (left ^ right)) == 0
+/// Whether a caller carries this token.
+pub(super) fn bears(headers: &HeaderMap, token: &str) -> bool {
+    let told = headers.get(AUTHORIZATION).map(|value| value.as_bytes());
+    let told = told.and_then(|value| value.strip_prefix(b"Bearer "));
+    told.is_some_and(|told| equal_secrets(told, token.as_bytes()))
 }

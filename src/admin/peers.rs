@@ -4,12 +4,11 @@
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use super::Shared;
-use super::guard::equal;
+use super::guard::bears;
 use super::problem::Problem;
 use crate::gateway::peers::{Ask, Reply};
 
@@ -22,10 +21,8 @@ pub(super) async fn held(
     ask: Result<Json<Ask>, axum::extract::rejection::JsonRejection>,
 ) -> Response {
     let config = shared.gateway.registry.fleet().config.clone();
-    let told =
-        headers.get(AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
-    let secret = config.peers.secret.as_ref().map(|secret| secret.reveal().as_bytes());
-    if !matches!((told, secret), (Some(told), Some(secret)) if equal(told, secret)) {
+    let secret = config.peers.secret.as_ref();
+    if !secret.is_some_and(|secret| bears(&headers, secret.reveal())) {
         let text = "this is for other gateways, which show `peers.secret`";
         return Problem::new(StatusCode::UNAUTHORIZED, text).into_response();
     }

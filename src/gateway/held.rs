@@ -21,6 +21,7 @@ use tracing::info;
 use crate::cluster::Reservation;
 use crate::cluster::live::LiveQuery;
 use crate::config::Hold;
+use crate::gateway::equal_secrets;
 use crate::gateway::kept::Order;
 use crate::ids::{CoordinatorId, GroupName, QueryId};
 use crate::telemetry::metrics::Metrics;
@@ -134,7 +135,10 @@ impl Held {
     /// A request of the client that knows the slug is here, for as long as what it gets lives.
     pub fn attend(&self, id: &QueryId, slug: &str) -> Option<Attendance<'_>> {
         let mut books = self.books();
-        let entry = books.queries.get(id).filter(|entry| equal(&entry.slug, slug))?;
+        let entry = books
+            .queries
+            .get(id)
+            .filter(|entry| equal_secrets(entry.slug.as_bytes(), slug.as_bytes()))?;
         let changed = entry.changed.subscribe();
         if let Some(waiter) = books.waiter(id) {
             waiter.polls += 1;
@@ -152,7 +156,7 @@ impl Held {
         let mut books = self.books();
         let entry = books.queries.get(id)?;
         let right = match (who, &entry.state) {
-            (Who::Slug(slug), _) => equal(&entry.slug, slug),
+            (Who::Slug(slug), _) => equal_secrets(entry.slug.as_bytes(), slug.as_bytes()),
             (Who::User(user), State::Waiting(..)) => {
                 books.waiter(id).is_some_and(|waiter| *waiter.user == *user)
             }
@@ -337,10 +341,4 @@ impl Drop for Going<'_> {
         let group = entry.group.clone();
         books.wake_next(&group, time::now());
     }
-}
-
-/// Compares in a time that does not tell where the difference is.
-fn equal(left: &str, right: &str) -> bool {
-    left.len() == right.len()
-        && left.bytes().zip(right.bytes()).fold(0, |seen, (left, right)| seen | (left ^ right)) == 0
 }
