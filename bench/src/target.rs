@@ -7,10 +7,11 @@ use std::thread;
 use std::time::Duration;
 
 use warren_stub::client::Client;
+use warren_stub::free_address;
 
 use crate::load::Kind;
 use crate::origin::{self, MARKS};
-use crate::process::{Program, free_address};
+use crate::process::Program;
 use crate::quick::{BenchError, Options};
 
 /// The name of the bare proxy in reports; others are compared to it.
@@ -49,7 +50,7 @@ pub(crate) struct Stage {
 
 /// Starts the origin and every proxy.
 pub(crate) fn set(options: &Options, folder: &Path) -> Result<Stage, BenchError> {
-    let ports = [free()?, free()?];
+    let ports = [free_address(), free_address()];
     let nginx = Path::new("nginx");
     let mut programs = vec![];
     let conf = written(folder, "origin.conf", &origin::origin_conf(folder, ports))?;
@@ -59,14 +60,14 @@ pub(crate) fn set(options: &Options, folder: &Path) -> Result<Stage, BenchError>
     let mut targets = vec![target("direct", ports[0], &mut origin, folder)?];
     programs.push(origin);
 
-    let listen = free()?;
+    let listen = free_address();
     let conf = written(folder, "proxy.conf", &origin::proxy_conf(folder, listen, ports))?;
     let mut proxy =
         Program::start("nginx", options.proxy_cpu, folder, nginx, &nginx_arguments(folder, &conf))?;
     targets.push(target(NGINX, listen, &mut proxy, folder)?);
     programs.push(proxy);
 
-    let listen = free()?;
+    let listen = free_address();
     let this = std::env::current_exe().map_err(BenchError::Folder)?;
     let mut arguments = vec!["bare-proxy".to_owned(), format!("--listen={listen}")];
     arguments.extend(ports.map(|port| format!("--upstream={port}")));
@@ -75,7 +76,7 @@ pub(crate) fn set(options: &Options, folder: &Path) -> Result<Stage, BenchError>
     programs.push(bare);
 
     if let Some(program) = options.warren() {
-        let (listen, admin) = (free()?, free()?);
+        let (listen, admin) = (free_address(), free_address());
         let text = warren_conf(listen, admin, ports, &options.warren_log);
         let conf = written(folder, "warren.toml", &text)?;
         written(folder, "route.lua", "function route(request)\n  return \"bench\"\nend\n")?;
@@ -143,8 +144,4 @@ fn written(folder: &Path, name: &str, text: &str) -> Result<PathBuf, BenchError>
     let path = folder.join(name);
     fs::write(&path, text).map_err(BenchError::Folder)?;
     Ok(path)
-}
-
-fn free() -> Result<SocketAddr, BenchError> {
-    free_address().map_err(BenchError::Folder)
 }

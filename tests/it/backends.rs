@@ -195,7 +195,7 @@ fn who_may_call_them() {
 fn with_the_store_away_nothing_changes_and_it_says_so() {
     let blue = Stub::start(StubOptions::default());
     // Nobody listens there.
-    let nobody = crate::support::gateway::free_address();
+    let nobody = warren_stub::free_address();
     let plan = Plan::of(&[("blue", "bi", &blue)]).store(&format!("mysql://a:b@{nobody}/warren"));
     let gateway = plan.start();
     let answer = gateway.operator().send("POST", "/gateway/backend/deactivate/blue", "").unwrap();

@@ -9,10 +9,12 @@ use std::process::Output;
 
 use serde_json::Value;
 use tempfile::TempDir;
-use warren_stub::{Behaviour, Fault, FaultRule, ProcessForwarded, RequestKind, Stub, StubOptions};
+use warren_stub::{
+    Behaviour, Fault, FaultRule, ProcessForwarded, RequestKind, Stub, StubOptions, free_address,
+};
 
 use crate::support::authority::Authority;
-use crate::support::gateway::{Gateway, Plan, free_address};
+use crate::support::gateway::{Gateway, Plan};
 use crate::support::tell;
 
 /// What the doctor said.

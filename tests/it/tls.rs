@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned, SupportedProtocolVersion};
-use warren_stub::{RequestKind, Stub, StubOptions};
+use warren_stub::{RequestKind, Stub, StubOptions, free_address};
 
 use crate::support::authority::Authority;
 use crate::support::clients::Query;
 use crate::support::eventually;
-use crate::support::gateway::{Gateway, Plan, free_address};
+use crate::support::gateway::{Gateway, Plan};
 use crate::support::raw;
 
 /// Says stop when it is dropped.

@@ -4,11 +4,11 @@
 use std::net::SocketAddr;
 
 use rcgen::{CertificateParams, date_time_ymd};
-use warren_stub::{RequestKind, Stub, StubOptions};
+use warren_stub::{RequestKind, Stub, StubOptions, free_address};
 
 use crate::support::authority::Authority;
 use crate::support::clients::Query;
-use crate::support::gateway::{Gateway, Plan, free_address};
+use crate::support::gateway::{Gateway, Plan};
 use crate::support::{eventually, tell};
 
 /// A stub that speaks TLS.

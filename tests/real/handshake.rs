@@ -8,11 +8,11 @@ use futures::future::join_all;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
-use warren_stub::{Stub, StubOptions};
+use warren_stub::{Stub, StubOptions, free_address};
 
 use crate::support::authority::Authority;
 use crate::support::coordinator::{SOON, USER};
-use crate::support::gateway::{Extra, Gateway, free_address};
+use crate::support::gateway::{Extra, Gateway};
 use crate::support::surroundings::file;
 use crate::support::wire;
 

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use tokio::task::JoinHandle;
+use warren_stub::free_address;
 
 use crate::support::clients::{Client, Outcome};
 use crate::support::coordinator;
 use crate::support::front::Front;
-use crate::support::gateway::{Gateway, free_address, signal};
+use crate::support::gateway::{Gateway, signal};
 use crate::support::mariadb::Server;
 use crate::support::size::{is_whole, size};
 use crate::support::surroundings::{blue, file, green};

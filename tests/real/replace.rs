@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use warren_stub::free_address;
+
 use crate::support::clients::{Client, Outcome};
 use crate::support::coordinator;
 use crate::support::front::Front;
-use crate::support::gateway::{Gateway, free_address, signal};
+use crate::support::gateway::{Gateway, signal};
 use crate::support::own::Coordinator;
 use crate::support::size::{is_whole, size};
 

@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use warren_stub::free_address;
 
 use crate::support::authority::Authority;
 use crate::support::clients::{Client, Way};
 use crate::support::coordinator;
-use crate::support::gateway::{Extra, Gateway, free_address};
+use crate::support::gateway::{Extra, Gateway};
 use crate::support::own::Coordinator;
 use crate::support::surroundings::file;
 use crate::support::wire::{self, Kind, Message};

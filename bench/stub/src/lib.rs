@@ -27,6 +27,7 @@ mod names;
 mod oauth;
 mod options;
 mod plan;
+mod ports;
 mod record;
 mod server;
 mod stub;
@@ -42,6 +43,7 @@ pub use http::{Request, Response};
 pub use names::Stage;
 pub use options::{Behaviour, ProcessForwarded, StubOptions};
 pub use plan::Failure;
+pub use ports::free_address;
 pub use record::{Counters, Counts, CountsAt, RequestRecord};
 pub use stub::{QueryRecord, StartError, Stub};
 

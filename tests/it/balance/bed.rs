@@ -2,13 +2,13 @@
 //! that several runs go on side by side and know nothing of each other.
 
 use std::fs::File;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
-use warren_stub::{Stub, StubOptions};
+use warren_stub::{Stub, StubOptions, free_address};
 
 use super::wire::{Line, Manner};
 
@@ -195,10 +195,4 @@ fn settings(
         }
     }
     text
-}
-
-/// An address that is free now; the kernel does not soon give the same port again.
-fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("a bound address")
 }

@@ -3,14 +3,14 @@
 
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
-use warren_stub::Stub;
 use warren_stub::client::Client;
+use warren_stub::{Stub, free_address};
 
 use super::eventually;
 
@@ -396,9 +396,4 @@ pub(crate) fn replace(file: &Path, text: &str) {
     let beside = file.with_extension("new");
     fs::write(&beside, text).unwrap();
     fs::rename(&beside, file).unwrap();
-}
-
-/// An address that is free now; the kernel does not soon give the same port again.
-pub(crate) fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }

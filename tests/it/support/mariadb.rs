@@ -8,9 +8,9 @@ use std::process::{Child, Command, Stdio};
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Opts};
 use tempfile::TempDir;
+use warren_stub::free_address;
 
 use super::eventually;
-use super::gateway::free_address;
 
 /// A server with an empty database `warren`.
 #[derive(Debug)]

@@ -2,12 +2,12 @@
 //! value; if the test is failing, the end of its log is shown.
 
 use std::fs::File;
-use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
+use warren_stub::free_address;
 
 use super::wire;
 
@@ -375,10 +375,4 @@ fn settings(
 /// The section of a cluster.
 pub(crate) fn cluster(name: &str, group: &str, address: &str) -> String {
     format!("\n[[clusters]]\nname = \"{name}\"\ngroup = \"{group}\"\nurl = \"http://{address}\"\n")
-}
-
-/// An address that is free now; the kernel does not soon give the same port again.
-pub(crate) fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("a bound address")
 }

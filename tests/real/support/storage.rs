@@ -6,9 +6,9 @@ use std::process::{Child, Command, Stdio};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tempfile::TempDir;
+use warren_stub::free_address;
 
 use super::coordinator::SOON;
-use super::gateway::free_address;
 use super::own::Coordinator;
 use super::surroundings::file;
 use super::wire;
