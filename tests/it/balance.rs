@@ -143,21 +143,35 @@ async fn nothing_is_owned_once_the_last_query_has_ended() {
 async fn several_gateways_share_the_load() {
     let server = tokio::task::block_in_place(Server::start);
     for count in [2, 3] {
-        let pairs = pairs([1, 1], SCALE);
-        let mut gateways = Vec::new();
-        for _ in 0..count {
-            gateways.push(Warren::start_on(&server.url(), &pairs, SCALE).await);
+        let mut reports = spreads_of(&server, count, SCALE).await;
+        // A machine that is too busy for this time lets queries end before the next ones begin.
+        if reports.iter().any(|(_, _, choices)| *choices < 100) {
+            reports = spreads_of(&server, count, SLOW).await;
         }
-        let addresses = [0, 1, 2].map(|nth| gateways[nth % count].client);
-        let chooser = Chooser::Fleet(addresses, count);
-        let plan = move |seed| Plan { queries: 800, burst: 40, ..Plan::base(seed, chooser) };
-        for (seed, report) in run_all((&pairs, SCALE), LANES as u64, plan).await {
-            let (spread, choices) = report.spread(100);
+        for (seed, spread, choices) in reports {
             tell(&format!("{count} gateways, seed {seed}: largest by mean load {spread:.3}"));
             assert!(choices >= 100, "seed {seed}: only {choices} choices had enough to balance");
             assert!(spread <= 1.15, "{count} gateways, seed {seed}: {spread}");
         }
     }
+}
+
+/// For each seed the largest by the mean load while 100 queries were alive, and at how many choices.
+async fn spreads_of(server: &Server, count: usize, scale: Scale) -> Vec<(u64, f64, usize)> {
+    let pairs = pairs([1, 1], scale);
+    let mut gateways = Vec::new();
+    for _ in 0..count {
+        gateways.push(Warren::start_on(&server.url(), &pairs, scale).await);
+    }
+    let addresses = [0, 1, 2].map(|nth| gateways[nth % count].client);
+    let chooser = Chooser::Fleet(addresses, count);
+    let plan = move |seed| Plan { queries: 800, burst: 40, ..Plan::base(seed, chooser) };
+    let reports = run_all((&pairs, scale), LANES as u64, plan).await;
+    let spread = |(seed, report): (u64, Report)| {
+        let (spread, choices) = report.spread(100);
+        (seed, spread, choices)
+    };
+    reports.into_iter().map(spread).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,13 +1,15 @@
 //! What a stub is told: once at its start, and at any time afterwards.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
+
+use crate::ports::free_address;
 
 /// What a stub is told at its start.
 #[derive(Debug, Clone)]
 pub struct StubOptions {
-    /// The address; port 0 takes a free one.
+    /// The address. By default one that is also free when it is started again.
     pub listen: SocketAddr,
     /// The mark in all query ids; `None` draws one. A restart always draws a new one.
     pub coordinator_id: Option<String>,
@@ -24,7 +26,7 @@ pub struct StubOptions {
 impl Default for StubOptions {
     fn default() -> Self {
         Self {
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            listen: free_address(),
             coordinator_id: None,
             time_scale: 1.0,
             seed: 1,

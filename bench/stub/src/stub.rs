@@ -21,7 +21,6 @@ use crate::fault::{Fault, FaultRule, FaultTable, RequestKind};
 use crate::locked;
 use crate::names;
 use crate::options::{Behaviour, StubOptions};
-use crate::ports::free_address;
 use crate::record::{Counters, Counts, CountsAt, RequestRecord};
 use crate::server::{self, Command, Process, Shared};
 
@@ -123,12 +122,7 @@ impl Stub {
             lean_ids: AtomicU64::new(0),
         });
         let process = new_process(&shared, mark, options.time_scale, Counters::default());
-        let listen = match options.listen.port() {
-            // Also free after a restart.
-            0 => free_address(),
-            _ => options.listen,
-        };
-        let (alive, address) = launch(Arc::clone(&process), listen)?;
+        let (alive, address) = launch(Arc::clone(&process), options.listen)?;
         let current = Mutex::new(Current { process, alive: Some(alive) });
         let time_scale = options.time_scale;
         Ok(Self { inner: Arc::new(Inner { shared, address, time_scale, current }) })
