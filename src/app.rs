@@ -1,6 +1,7 @@
 //! The wiring room, behind `warren serve`: settings become parts, parts start in order, and end in
 //! order.
 
+mod adopt;
 pub mod doors;
 mod ending;
 pub mod notify;
@@ -25,6 +26,7 @@ use tracing::{info, warn};
 use crate::cluster::registry::Registry;
 use crate::config::Config;
 use crate::control::intents::Start;
+use crate::gateway::outlast::Outlast;
 use crate::gateway::{Gateway, Parts};
 use crate::history::{self, History, JournalError};
 use crate::proxy::peers::Here;
@@ -36,6 +38,7 @@ use crate::sticky::Sticky;
 use crate::store::{self, StoreError};
 use crate::telemetry::metrics::Metrics;
 use crate::{admin, control, rollout};
+use adopt::Supervisor;
 use doors::{Accepting, Doors, Inherited};
 use ending::Ending;
 use tls::{Certificates, TlsError};
@@ -95,7 +98,11 @@ pub fn serve(config: Config) -> Result<(), AppError> {
     let sockets = our_sockets(&config)?;
     let listeners = listeners(&config)?;
     let (stop, stopped) = watch::channel(false);
-    let (gateway, history) = control.block_on(start(config, stopped, control.handle().clone()))?;
+    let metrics = Arc::new(Metrics::default());
+    let supervisor = Supervisor::meet(notify::is_supervised(environment), &metrics);
+    let outlast = supervisor.outlast(&metrics);
+    let parts = start(config, (metrics, outlast), stopped, control.handle().clone());
+    let (gateway, history) = control.block_on(parts)?;
     control.spawn(tell_when_ready(gateway.clone()));
     let listeners: Vec<ListenerConfig> = listeners
         .into_iter()
@@ -105,7 +112,7 @@ pub fn serve(config: Config) -> Result<(), AppError> {
             listener.tls(settings)
         })
         .collect();
-    run_data_path(&gateway, &control, (stop, history), (sockets, listeners));
+    run_data_path(&gateway, &control, (stop, history), (sockets, listeners, supervisor));
     control.shutdown_timeout(Duration::from_secs(1));
     Ok(())
 }
@@ -162,6 +169,7 @@ async fn tell_when_ready(gateway: Arc<Gateway>) {
 
 async fn start(
     config: Config,
+    (metrics, outlast): (Arc<Metrics>, Option<Outlast>),
     stopped: watch::Receiver<bool>,
     handle: tokio::runtime::Handle,
 ) -> Result<(Arc<Gateway>, History), AppError> {
@@ -187,7 +195,6 @@ async fn start(
         None => state::kept_random(&config.state_folder.join("cookie-key"))
             .map_err(|error| AppError::StateFolder("cookie-key in it".to_owned(), error))?,
     };
-    let metrics = Arc::new(Metrics::default());
     let intents = Start::load(&config, store.as_ref()).await;
     let registry = Registry::new(config.clone(), |cluster| intents.of(cluster));
     let sticky = Sticky::new(
@@ -205,6 +212,7 @@ async fn start(
         store,
         name: history.gateway().to_owned(),
         cookie_key,
+        outlast,
         control: handle,
     });
     control::start(&gateway, intents, &stopped);
@@ -219,7 +227,7 @@ fn run_data_path(
     gateway: &Arc<Gateway>,
     control: &Runtime,
     (stop, history): (watch::Sender<bool>, History),
-    (sockets, listeners): (Vec<Inherited>, Vec<ListenerConfig>),
+    (sockets, listeners, supervisor): (Vec<Inherited>, Vec<ListenerConfig>, Supervisor),
 ) {
     let config = gateway.registry.fleet().config.clone();
     let conf = ServerConf {
@@ -240,7 +248,8 @@ fn run_data_path(
     let mut proxy = http_proxy(&server.configuration, Service::new(gateway.clone()));
     proxy.server_options = Some(options);
     let doors = Doors::new();
-    server.add_service(Accepting::new(proxy, &doors, sockets, |service| {
+    let connections = (sockets, supervisor.orphans);
+    server.add_service(Accepting::new(proxy, &doors, connections, |service| {
         listeners.into_iter().for_each(|listener| service.add_listener(listener));
     }));
     info!(
@@ -251,7 +260,7 @@ fn run_data_path(
         gateway: gateway.clone(),
         doors,
         cap: config.timeouts.shutdown,
-        orphaned: notify::orphaned(notify::is_supervised(environment)),
+        orphaned: supervisor.gone,
     };
     server.run(RunArgs { shutdown_signal: Box::new(ending) });
     stop.send_replace(true);

@@ -7,6 +7,7 @@ pub mod held;
 pub mod holdings;
 pub mod in_flight;
 pub mod kept;
+pub mod outlast;
 pub mod peers;
 pub mod traffic;
 
@@ -36,6 +37,7 @@ use crate::upstream::exchange::Upstream;
 use held::Held;
 use in_flight::InFlight;
 use kept::Kept;
+use outlast::Outlast;
 use peers::{Peer, Peers, Silent};
 
 /// Compares secrets in a time that does not tell where the difference is.
@@ -72,6 +74,8 @@ pub struct Gateway {
     pub kept: Kept,
     /// Queries that are held.
     pub held: Held,
+    /// The supervisor, for submits that are to outlast this process; `None`: nobody keeps them.
+    pub outlast: Option<Outlast>,
     /// Other gateways.
     pub peers: Peers,
     /// The version of the intents that are in force here.
@@ -105,6 +109,8 @@ pub struct Parts {
     pub name: String,
     /// What cookies are signed with.
     pub cookie_key: Vec<u8>,
+    /// The supervisor, if it keeps submits.
+    pub outlast: Option<Outlast>,
     /// The runtime of the control side.
     pub control: Handle,
 }
@@ -133,6 +139,7 @@ impl Gateway {
             statements: Arc::new(Semaphore::new(room)),
             cookie_key: hmac::Key::new(hmac::HMAC_SHA256, &parts.cookie_key),
             kept: Kept::default(),
+            outlast: parts.outlast,
             peers: Peers::default(),
             intents_version: Mutex::default(),
             store: parts.store,

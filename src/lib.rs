@@ -5,7 +5,8 @@
 //! and back), `sticky` (who owns a query). Beside it the control side, which publishes snapshots
 //! and is never called by the journey: `health`, `rollout`, `history`, `control`, `admin`. Under both:
 //! `gateway` (what both share), `upstream`, `config`, `store`, `state`, `telemetry`, `ids`, `time`.
-//! `cli` is how people start and ask it, `app` wires it, `supervise` keeps it running.
+//! `cli` is how people start and ask it, `app` wires it, `supervise` keeps it running; `outlast` is
+//! what the last two say to each other.
 
 pub mod app;
 pub mod cli;
@@ -27,6 +28,7 @@ pub mod rollout;
 pub mod config;
 pub mod gateway;
 pub mod ids;
+pub mod outlast;
 pub mod state;
 pub mod store;
 pub mod telemetry;

@@ -2,10 +2,12 @@
 //! and go, so that no connection is refused: not by a crash, not by an upgrade.
 //!
 //! Promises: the sockets live as long as it does; a worker that ends is started again; a new worker
-//! is ready before the old one is told to hand over; workers end when it does. It takes part in no
+//! is ready before the old one is told to hand over; workers end when it does; a submit that waits
+//! for its answer when its worker ends is given to another one (`outlast`). It takes part in no
 //! request, but to say why nobody answers when a worker cannot be started (`stand_in`).
 
 mod control;
+mod outlast;
 mod restart;
 mod sockets;
 mod stand_in;
@@ -27,6 +29,7 @@ use crate::config::Config;
 use crate::store::{self, StoreError};
 use crate::time::{self, Instant};
 pub use control::{UpgradeError, upgrade};
+use outlast::{Left, Waiting};
 use restart::{Next, Starts};
 use stand_in::StandIn;
 use worker::Worker;
@@ -70,6 +73,10 @@ pub enum SuperviseError {
 enum Event {
     /// A worker said that it is ready.
     Ready(u32),
+    /// A worker can take submits of others.
+    Greeted(u32),
+    /// A worker takes no submits any more; it, or another one, left these.
+    Left(u32, Vec<Left>),
     /// A worker ended.
     Ended(u32, String),
     /// Somebody wants a new worker in the place of the old one.
@@ -108,6 +115,7 @@ pub fn run(config: &Config, file: &Path) -> Result<(), SuperviseError> {
         start_at: Some(time::now()),
         stand_in: None,
         announced: false,
+        waiting: Waiting::default(),
         events,
         _kept: (alone, store),
     };
@@ -131,6 +139,8 @@ struct Supervisor {
     stand_in: Option<StandIn>,
     /// Whether systemd was told that we are ready.
     announced: bool,
+    /// Submits that have outlasted their workers.
+    waiting: Waiting,
     events: mpsc::Sender<Event>,
     /// Locks that keep other gateways away.
     _kept: (File, Option<File>),
@@ -155,6 +165,7 @@ impl Supervisor {
         loop {
             let start_at = self.start_at;
             let give_up = self.next.as_ref().map(|next| next.until);
+            let forget = self.waiting.until();
             tokio::select! {
                 Some(event) = told.recv() => match event {
                     Event::End => break,
@@ -162,6 +173,7 @@ impl Supervisor {
                 },
                 () = until(start_at) => self.start(),
                 () = until(give_up) => self.abandon("it was not ready in time"),
+                () = until(forget) => self.waiting.forget(time::now()),
             }
         }
         self.end(&mut told, end_within).await;
@@ -171,6 +183,8 @@ impl Supervisor {
     fn take(&mut self, event: Event) {
         match event {
             Event::Ready(id) => self.ready(id),
+            Event::Greeted(id) => self.greeted(id),
+            Event::Left(id, left) => self.left(id, left),
             Event::Ended(id, how) => self.ended(id, &how),
             Event::Upgrade(asked) => self.upgrade(asked),
             Event::Reload => {
@@ -197,7 +211,9 @@ impl Supervisor {
     fn spawn(&self) -> Result<Worker, String> {
         let (worker, child) =
             Worker::spawn(&self.program, &self.file, &self.sockets, &self.control)?;
-        tokio::spawn(report_end(worker.id(), child, self.events.clone()));
+        let (id, line, events) = (worker.id(), worker.line.clone(), self.events.clone());
+        tokio::spawn(outlast::listen(id, line, self.waiting.passed.clone(), events));
+        tokio::spawn(report_end(id, child, self.events.clone()));
         Ok(worker)
     }
 
@@ -216,6 +232,35 @@ impl Supervisor {
             current.ready = true;
             self.starts = Starts::default();
             self.announce();
+            self.pass_on();
+        }
+    }
+
+    fn greeted(&mut self, id: u32) {
+        let next = self.next.as_mut().map(|next| &mut next.worker);
+        if let Some(worker) = self.current.iter_mut().chain(next).find(|one| one.id() == id) {
+            worker.takes = true;
+            self.pass_on();
+        }
+    }
+
+    fn left(&mut self, id: u32, left: Vec<Left>) {
+        if let Some(current) = self.current.as_mut().filter(|current| current.id() == id) {
+            // It has ended, or is about to.
+            current.takes = false;
+        }
+        self.waiting.add(left);
+        self.pass_on();
+    }
+
+    /// Gives submits that have outlasted their worker to the one that serves, if it can take them.
+    fn pass_on(&mut self) {
+        self.waiting.forget(time::now());
+        let Some(heir) = self.current.as_ref().filter(|one| one.ready && one.takes) else { return };
+        let left = self.waiting.take();
+        if !left.is_empty() {
+            let (line, passed) = (heir.line.clone(), self.waiting.passed.clone());
+            tokio::spawn(outlast::pass(heir.id(), line, left, passed, self.events.clone()));
         }
     }
 

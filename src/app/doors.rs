@@ -19,6 +19,7 @@ use pingora_proxy::HttpProxy;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use super::adopt::Orphans;
 use crate::proxy::service::Service;
 
 /// Where the supervisor says which file descriptors are sockets: `7,9`.
@@ -139,6 +140,7 @@ impl Doors {
 }
 
 /// The proxy, with its connections counted.
+#[derive(Clone)]
 pub struct Front {
     proxy: Arc<HttpProxy<Service>>,
     doors: Arc<Doors>,
@@ -184,22 +186,24 @@ impl HttpServerApp for Front {
 /// The service that accepts.
 pub struct Accepting {
     inner: listening::Service<Front>,
+    front: Arc<Front>,
     sockets: Vec<Inherited>,
-    doors: Arc<Doors>,
+    orphans: Option<Orphans>,
 }
 
 impl Accepting {
-    /// Accepts for `proxy` at what `listen` adds, from inherited sockets where there are some.
+    /// Accepts for `proxy` at what `listen` adds, from inherited sockets where there are some, and
+    /// goes on with connections of workers that ended.
     pub fn new(
         proxy: HttpProxy<Service>,
         doors: &Arc<Doors>,
-        sockets: Vec<Inherited>,
+        (sockets, orphans): (Vec<Inherited>, Option<Orphans>),
         listen: impl FnOnce(&mut listening::Service<Front>),
     ) -> Self {
         let front = Front { proxy: Arc::new(proxy), doors: doors.clone() };
-        let mut inner = listening::Service::new("clients".to_owned(), front);
+        let mut inner = listening::Service::new("clients".to_owned(), front.clone());
         listen(&mut inner);
-        Self { inner, sockets, doors: doors.clone() }
+        Self { inner, front: Arc::new(front), sockets, orphans }
     }
 }
 
@@ -218,7 +222,10 @@ impl PingoraService for Accepting {
                 table.add(address.to_string(), *fd);
             }
         }
-        let closing = self.doors.closing.subscribe();
+        let closing = self.front.doors.closing.subscribe();
+        if let Some(orphans) = self.orphans.take() {
+            tokio::spawn(orphans.adopt(self.front.clone(), closing.clone()));
+        }
         self.inner.start_service(fds, closing, listeners_per_fd).await;
     }
 

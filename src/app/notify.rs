@@ -6,7 +6,6 @@ use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
 use std::path::Path;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tracing::warn;
 
 /// Where the supervisor says how it can be told.
@@ -47,21 +46,4 @@ pub fn tell_systemd(path: &str) -> io::Result<()> {
 /// Whether this process has a supervisor.
 pub fn is_supervised(environment: impl Fn(&str) -> Option<String>) -> bool {
     environment(SUPERVISOR).is_some()
-}
-
-/// Says true once the supervisor is gone: it holds the other end of our standard input.
-pub fn orphaned(supervised: bool) -> watch::Receiver<bool> {
-    let (telling, told) = watch::channel(false);
-    if supervised {
-        let listening = std::thread::Builder::new().name("supervisor".to_owned());
-        let listened = listening.spawn(move || {
-            // Nothing is ever written there; it ends when its writer does.
-            let _ended = io::copy(&mut io::stdin().lock(), &mut io::sink());
-            telling.send_replace(true);
-        });
-        if let Err(error) = listened {
-            warn!(%error, "the end of the supervisor will not be noticed");
-        }
-    }
-    told
 }

@@ -32,7 +32,8 @@ become ready within 60 s, the old one goes on and this command says why.
 /// Run Warren so that its own restarts and upgrades refuse nobody.
 ///
 /// A tiny parent keeps the clients' sockets, runs `warren serve` as its worker, and starts it again
-/// when it ends. Clients that connect meanwhile wait for a moment and are not refused.
+/// when it ends. Clients that connect meanwhile wait for a moment and are not refused, and submits
+/// that wait for their answer (without TLS, up to 128 KiB) are answered by the next worker.
 #[derive(Debug, Args)]
 #[command(after_help = SUPERVISE_EXAMPLES)]
 pub(super) struct Supervise {

@@ -19,6 +19,7 @@ use crate::config::Hold;
 use crate::gateway::Gateway;
 use crate::gateway::held::Joined;
 use crate::gateway::kept::Order;
+use crate::gateway::outlast::Kept;
 use crate::ids::QueryId;
 use crate::listener::Client;
 use crate::proxy::context::{Context, Facts as LogFacts};
@@ -65,6 +66,8 @@ pub async fn serve(
         }
         Err(error) => return Err(error),
     };
+    // Until this function has ended: then an answer goes out, or none will.
+    let _outlasting = if statement.whole { keep(gateway, session, &statement.text) } else { None };
     let head = session.req_header().clone();
     let decision = decide(gateway, &head, client);
     ctx.facts.group = Some(decision.group.to_string());
@@ -90,6 +93,17 @@ pub async fn serve(
     } else {
         submit.run_streaming(session, &mut ctx.facts).await
     }
+}
+
+/// Has the submit kept in case that this process is killed. With TLS or HTTP/2 nobody else could go
+/// on with its connection.
+fn keep<'a>(gateway: &'a Gateway, session: &Session, text: &[u8]) -> Option<Kept<'a>> {
+    let outlast = gateway.outlast.as_ref()?;
+    let http1 = session.as_downstream().as_http1()?;
+    if http1.digest().ssl_digest.is_some() {
+        return None;
+    }
+    outlast.keep(http1.stream().id(), &http1.get_headers_raw_bytes(), text)
 }
 
 /// Asks the rules. They always name a group; what went wrong in them is counted and told.

@@ -1,17 +1,20 @@
-//! A worker: `warren serve` as a child, with the clients' sockets.
+//! A worker: `warren serve` as a child, with the clients' sockets, and a line to it.
 
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::Arc;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tokio::process::{Child, ChildStdin, Command};
+use tokio::process::{Child, Command};
 use tracing::{info, warn};
 
+use super::outlast::{Line, watched};
 use super::sockets;
 use crate::app::doors::SOCKETS;
 use crate::app::notify::SUPERVISOR;
+use crate::outlast;
 
 /// A child that runs, or has just ended.
 #[derive(Debug)]
@@ -19,8 +22,10 @@ pub(super) struct Worker {
     id: Pid,
     /// Whether it said so.
     pub(super) ready: bool,
-    /// Its end tells the worker that its supervisor is gone.
-    _alive: Option<ChildStdin>,
+    /// Whether it takes submits that others left.
+    pub(super) takes: bool,
+    /// Where it is spoken to. Its end tells the worker that its supervisor is gone.
+    pub(super) line: Line,
 }
 
 impl Worker {
@@ -31,6 +36,9 @@ impl Worker {
         sockets: &[TcpListener],
         control: &Path,
     ) -> Result<(Self, Child), String> {
+        let failed = |error| format!("make a socket for a worker: {error}");
+        let (ours, theirs) = outlast::pair().map_err(failed)?;
+        let line = Arc::new(watched(ours).map_err(failed)?);
         let spawned = Command::new(program)
             .args(["serve", "--config"])
             .arg(file)
@@ -39,12 +47,12 @@ impl Worker {
             .env_remove("LISTEN_FDS")
             .env_remove("LISTEN_PID")
             .env_remove("NOTIFY_SOCKET")
-            .stdin(Stdio::piped())
+            .stdin(Stdio::from(theirs))
             .spawn();
-        let mut child = spawned.map_err(|error| format!("`{}`: {error}", program.display()))?;
+        let child = spawned.map_err(|error| format!("`{}`: {error}", program.display()))?;
         let id = child.id().and_then(|id| i32::try_from(id).ok()).ok_or("it has no process id")?;
         info!(worker = id, "a worker starts");
-        let worker = Self { id: Pid::from_raw(id), ready: false, _alive: child.stdin.take() };
+        let worker = Self { id: Pid::from_raw(id), ready: false, takes: false, line };
         Ok((worker, child))
     }
 

@@ -55,6 +55,7 @@ pub struct Metrics {
     pub intent: IntGaugeVec,
     /// 1 for the version of the rules in force.
     pub rules: IntGaugeVec,
+    outlasting: IntCounterVec,
     probes: IntCounterVec,
     /// Log lines that could not be written in time.
     pub log_dropped: IntCounter,
@@ -197,6 +198,11 @@ impl Metrics {
                 "1 for the version of the rules in force.",
                 &["version"],
             )?,
+            outlasting: counters(
+                "warren_outlasting_submits_total",
+                "Submits by whether the supervisor keeps them in case that this process ends.",
+                &["outcome"],
+            )?,
             probes: counters(
                 "warren_probes_total",
                 "Looks at clusters, by what was done and what came of it.",
@@ -271,6 +277,11 @@ impl Metrics {
     /// A cluster took a query that was held for this long.
     pub fn held_for(&self, group: &str, waited: Duration) {
         self.held_seconds.with_label_values(&[group]).observe(waited.as_secs_f64());
+    }
+
+    /// A submit is kept by the supervisor, or not, or was taken from another process.
+    pub fn outlast(&self, outcome: &str) {
+        self.outlasting.with_label_values(&[outcome]).inc();
     }
 
     /// A cluster was looked at.

@@ -13,6 +13,7 @@ mod image;
 mod intent;
 mod left;
 mod moved;
+mod outlast;
 mod pinned;
 mod ready;
 mod repair;

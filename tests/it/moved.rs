@@ -59,6 +59,7 @@ impl Bed {
             store,
             name: "bed".to_owned(),
             cookie_key: vec![1; 32],
+            outlast: None,
             control,
         });
         let cluster = gateway.registry.fleet().clusters[0].clone();

@@ -1,8 +1,6 @@
 //! Warren's own end refuses nobody while its supervisor lives: a crash, an upgrade, a worker that
 //! cannot be started.
 
-use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use warren::time;
@@ -10,7 +8,7 @@ use warren_stub::client::Client;
 use warren_stub::{Fault, FaultRule, RequestKind, Stub, StubOptions};
 
 use crate::support::clients::{Load, Query, in_parallel};
-use crate::support::gateway::{Gateway, Plan};
+use crate::support::gateway::{Plan, kill, lives};
 use crate::support::{eventually, tell};
 
 fn two() -> [Stub; 2] {
@@ -19,23 +17,6 @@ fn two() -> [Stub; 2] {
 
 fn plan([blue, green]: &[Stub; 2]) -> Plan {
     Plan::of(&[("blue", "bi", blue), ("green", "bi", green)]).supervised()
-}
-
-fn kill(signal: &str, process: u32) {
-    let sent = Command::new("kill").args([&format!("-{signal}"), &process.to_string()]).status();
-    assert!(sent.unwrap().success(), "SIG{signal} to {process}");
-}
-
-fn lives(process: u32) -> bool {
-    Path::new(&format!("/proc/{process}")).exists()
-}
-
-/// The only worker.
-fn worker(gateway: &Gateway) -> u32 {
-    eventually("one worker runs", || match gateway.workers().as_slice() {
-        [one] => Some(*one),
-        _ => None,
-    })
 }
 
 #[test]
@@ -51,13 +32,13 @@ fn a_killed_worker_refuses_nobody_and_its_queries_go_on() {
         in_parallel((0..200).collect(), begin).into_iter().collect();
     let begun = begun.unwrap();
     for _ in 0..3 {
-        let first = worker(&gateway);
+        let first = gateway.worker();
         kill("KILL", first);
         // Nobody is connected now; each of these waits for the next worker.
         let met = in_parallel((0..40).collect(), |_| Query::run(&client, "SELECT 1"));
         let failed: Vec<_> = met.iter().filter_map(|end| end.as_ref().err()).collect();
         assert!(failed.is_empty(), "{} failed: {failed:?}", failed.len());
-        assert_ne!(worker(&gateway), first);
+        assert_ne!(gateway.worker(), first);
     }
     let ends = in_parallel(begun, |mut query| query.finish(&client));
     let failed: Vec<_> = ends.iter().filter_map(|end| end.as_ref().err()).collect();
@@ -73,7 +54,7 @@ fn upgrades_under_load_fail_nobody_and_lose_no_history() {
     let load = Load::start(6, &client, "SELECT n /* stub: run=50ms rows=4 pages=2 */ -- upgraded");
     load.more(50);
     for _ in 0..UPGRADES {
-        let old = worker(&gateway);
+        let old = gateway.worker();
         let began = time::now();
         let done = gateway.run(&["upgrade"]);
         let text = String::from_utf8_lossy(&done.stdout).into_owned();
@@ -82,7 +63,7 @@ fn upgrades_under_load_fail_nobody_and_lose_no_history() {
         load.more(20);
         eventually("the old worker is gone", || (!lives(old)).then_some(()));
         tell(&format!("ready after {ready:?}, the old one gone after {:?}", began.elapsed()));
-        assert!(text.contains(&worker(&gateway).to_string()), "{text}");
+        assert!(text.contains(&gateway.worker().to_string()), "{text}");
     }
     let queries = u32::try_from(load.all_good().len()).unwrap();
     let ended = "SELECT count(*) FROM query_routes WHERE statement LIKE '%upgraded%' AND \
@@ -101,12 +82,12 @@ fn upgrades_under_load_fail_nobody_and_lose_no_history() {
 fn the_end_of_the_supervisor_ends_all() {
     let stubs = two();
     let mut gateway = plan(&stubs).start_ready();
-    let first = worker(&gateway);
+    let first = gateway.worker();
     gateway.signal("TERM");
     assert_eq!(gateway.ended().code(), Some(0));
     assert!(!lives(first));
     gateway.start();
-    let second = worker(&gateway);
+    let second = gateway.worker();
     gateway.kill();
     eventually("its worker notices", || (!lives(second)).then_some(()));
     gateway.start();
@@ -120,14 +101,14 @@ fn a_worker_that_cannot_be_started_is_told_to_clients_until_it_can() {
     let settings = std::fs::read_to_string(gateway.settings_file()).unwrap();
     std::fs::write(gateway.settings_file(), "[listen]\nclinet = 1\n").unwrap();
     // A running worker keeps its settings, and an upgrade to one that cannot start changes nothing.
-    let old = worker(&gateway);
+    let old = gateway.worker();
     let good = gateway.settings_file().with_file_name("good.toml");
     std::fs::write(&good, &settings).unwrap();
     let failed = gateway.run_with(&good, &["upgrade"]);
     assert!(!failed.status.success());
     let text = String::from_utf8_lossy(&failed.stderr).into_owned();
     assert!(text.contains("the old worker goes on"), "{text}");
-    assert_eq!(worker(&gateway), old);
+    assert_eq!(gateway.worker(), old);
     Query::run(&gateway.client(), "SELECT 1").unwrap();
 
     kill("KILL", old);
@@ -152,7 +133,7 @@ fn an_idle_connection_is_told_before_it_ends() {
     idle.write_all(ask).unwrap();
     let first = crate::support::raw::read_message(&mut idle);
     assert!(!first.to_lowercase().contains("connection: close"), "{first}");
-    let old = worker(&gateway);
+    let old = gateway.worker();
     assert!(gateway.run(&["upgrade"]).status.success());
     assert!(lives(old), "it waits for the connection to be used or to stay idle");
     idle.write_all(ask).unwrap();

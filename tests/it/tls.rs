@@ -27,10 +27,14 @@ impl Drop for Stopping<'_> {
     }
 }
 
-type Tls = StreamOwned<ClientConnection, TcpStream>;
+pub(crate) type Tls = StreamOwned<ClientConnection, TcpStream>;
 
 /// A connection that has shaken hands.
-fn connect(config: &ClientConfig, address: SocketAddr, name: &str) -> std::io::Result<Tls> {
+pub(crate) fn connect(
+    config: &ClientConfig,
+    address: SocketAddr,
+    name: &str,
+) -> std::io::Result<Tls> {
     let mut socket = TcpStream::connect(address)?;
     socket.set_read_timeout(Some(Duration::from_secs(20)))?;
     let name = ServerName::try_from(name.to_owned()).unwrap();

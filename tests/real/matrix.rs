@@ -82,7 +82,7 @@ impl Trouble {
             Self::Status(500) | Self::Cut => stage == Stage::Post,
             Self::Status(_) | Self::Reset | Self::Lost | Self::Refused | Self::Frozen => true,
             Self::Hang => stage == Stage::Post,
-            Self::Killed => false,
+            Self::Killed => stage == Stage::Post,
             Self::Upgraded => true,
         }
     }

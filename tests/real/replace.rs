@@ -200,12 +200,11 @@ impl Bed {
         }
         let (cut, awaited, refused) = (front.cut(), front.awaited(), front.refused());
         println!(
-            "{all} queries, {} failed; {cut} pages were cut and {awaited} submits on their way at a kill; \
-             {refused} refused",
+            "{all} queries, {} failed; {cut} pages were cut and {awaited} submits unanswered; {refused} refused",
             failed.len()
         );
-        // Some clients send no submit again, on a fresh connection none but Python's does.
-        let allowed = if kills { cut + awaited } else { 0 };
+        // A page that breaks off half-way is lost to most clients. A submit outlasts its worker.
+        let allowed = if kills { cut } else { 0 };
         assert!(failed.len() as u64 <= allowed, "{failed:?}");
         assert_eq!(refused, 0);
         assert!(all >= size(1000, 100), "only {all} queries");

@@ -287,6 +287,14 @@ impl Gateway {
         children.split_whitespace().filter_map(|id| id.parse().ok()).collect()
     }
 
+    /// The only worker of a supervisor.
+    pub(crate) fn worker(&self) -> u32 {
+        eventually("one worker runs", || match self.workers().as_slice() {
+            [one] => Some(*one),
+            _ => None,
+        })
+    }
+
     /// Sends a signal, such as `HUP`.
     pub(crate) fn signal(&self, name: &str) {
         let id = self.process.as_ref().unwrap().id();
@@ -389,6 +397,17 @@ fn show_end_of(log: &str) {
     let lines: Vec<&str> = log.lines().collect();
     let start = lines.len().saturating_sub(LOG_LINES);
     eprintln!("the end of Warren's log:\n{}", lines[start..].join("\n"));
+}
+
+/// Sends a signal, such as `KILL`, to a process.
+pub(crate) fn kill(signal: &str, process: u32) {
+    let sent = Command::new("kill").args([&format!("-{signal}"), &process.to_string()]).status();
+    assert!(sent.unwrap().success(), "SIG{signal} to {process}");
+}
+
+/// Whether a process has not ended.
+pub(crate) fn lives(process: u32) -> bool {
+    Path::new(&format!("/proc/{process}")).exists()
 }
 
 /// Writes a file beside and moves it into place.

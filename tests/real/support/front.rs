@@ -53,7 +53,7 @@ impl Front {
         self.log.cut.load(Ordering::Relaxed)
     }
 
-    /// How many submits were on their way when their connection ended, no byte of an answer seen.
+    /// How many submits whose connection ended without a byte of an answer.
     pub(crate) fn awaited(&self) -> u64 {
         self.log.awaited.load(Ordering::Relaxed)
     }
