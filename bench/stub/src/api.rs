@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::coordinator::{Coordinator, LONG_POLL, Moment, Page, PageAsk, PageOutcome, Posted};
+use crate::counting;
 use crate::fault::RequestKind;
 use crate::http::{Request, Response};
 use crate::names::{self, Stage};
@@ -65,6 +66,7 @@ pub(crate) fn kind(method: &str, path: &str) -> RequestKind {
         ("GET" | "HEAD", ["v1", "status"]) => RequestKind::Status,
         (_, ["v1", "spooled", ..]) => RequestKind::Spooled,
         (_, ["ui", ..]) => RequestKind::Ui,
+        ("GET", ["metrics"] | ["v1", "jmx", ..]) => RequestKind::Counts,
         _ => RequestKind::Other,
     }
 }
@@ -116,6 +118,10 @@ pub(crate) fn act(coordinator: &mut Coordinator, request: &Request, moment: Mome
             } else {
                 410
             })
+        }
+        ("GET", ["metrics"] | ["v1", "jmx", ..] | ["ui", "api", "stats"])
+        | ("POST", ["ui", "login"] | ["ui", "auth", "login"]) => {
+            counting::answer(coordinator, request, moment)
         }
         (_, ["oauth2", ..]) => return oauth::act(coordinator, request, moment),
         ("GET" | "HEAD", ["v1", "spooled", verb, name]) => segment(coordinator, verb, name),

@@ -216,6 +216,12 @@ impl Coordinator {
         serde_json::to_vec(&told).expect("plain values")
     }
 
+    /// How many queries stand where by now.
+    pub(crate) fn counts_now(&mut self, moment: Moment<'_>) -> Counts {
+        self.advance(moment);
+        self.counts
+    }
+
     /// `GET /v1/query/{id}`; `None`: 410.
     pub(crate) fn info(&mut self, id: &str, moment: Moment<'_>) -> Option<Vec<u8>> {
         self.advance(moment);

@@ -39,6 +39,8 @@ pub enum RequestKind {
     Spooled,
     /// `/ui/…`
     Ui,
+    /// `/metrics`, `/v1/jmx/…`
+    Counts,
     /// anything else
     Other,
 }

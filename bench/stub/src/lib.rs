@@ -19,6 +19,7 @@
 mod api;
 mod clock;
 mod coordinator;
+mod counting;
 mod encode;
 mod fault;
 mod forwarded;
@@ -41,7 +42,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub use fault::{Fault, FaultRule, RequestKind};
 pub use http::{Request, Response};
 pub use names::Stage;
-pub use options::{Behaviour, ProcessForwarded, StubOptions};
+pub use options::{Behaviour, ProcessForwarded, StubOptions, UiLogin};
 pub use plan::Failure;
 pub use ports::free_address;
 pub use record::{Counters, Counts, CountsAt, RequestRecord};

@@ -87,6 +87,20 @@ pub struct Behaviour {
     pub compression: bool,
     /// Bodies are sent chunked rather than with their length.
     pub chunked: bool,
+    /// Whether its UI knows people by a cookie, and how they log in.
+    pub ui_login: UiLogin,
+    /// Cookies of other numbers have run out.
+    pub ui_cookie: u64,
+    /// `Authorization` without which it counts nothing, if it is set.
+    pub counts_for: Option<String>,
+    /// What it says in the place of counts, whatever is asked for.
+    pub counts_say: Option<String>,
+    /// Whether its nodes are counted under the name that Trino gives them since 477.
+    pub counts_as_477: bool,
+    /// How much of its memory is in use, of a hundred.
+    pub memory_percent: u64,
+    /// How many drivers run on its ten processors.
+    pub drivers: u64,
     /// How many queries run at once.
     pub max_running: usize,
     /// How many wait; one more fails with `QUERY_QUEUE_FULL`.
@@ -111,11 +125,30 @@ impl Default for Behaviour {
             process_forwarded: ProcessForwarded::Honour,
             compression: true,
             chunked: false,
+            ui_login: UiLogin::Form,
+            ui_cookie: 1,
+            counts_for: None,
+            counts_say: None,
+            counts_as_477: false,
+            memory_percent: 0,
+            drivers: 0,
             max_running: 100_000,
             max_queued: 100_000,
             client_timeout_seconds: 300,
         }
     }
+}
+
+/// How the web UI knows people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UiLogin {
+    /// By a form, as Trino up to 482.
+    Form,
+    /// By JSON, as later ones.
+    Json,
+    /// It does not ask, as with `web-ui.authentication.type=fixed`.
+    Open,
 }
 
 /// `http-server.process-forwarded`.
