@@ -47,6 +47,8 @@ pub struct Cluster {
     forwarding: AtomicU8,
     coordinator: ArcSwapOption<CoordinatorId>,
     version: ArcSwapOption<String>,
+    /// Its active workers; more than fit: not known.
+    workers: AtomicU64,
     retired: AtomicBool,
     /// How many gateways share `max_running`.
     gateways: AtomicU32,
@@ -110,6 +112,7 @@ impl Cluster {
             forwarding: AtomicU8::new(Forwarding::Unknown as u8),
             coordinator: ArcSwapOption::empty(),
             version: ArcSwapOption::empty(),
+            workers: AtomicU64::new(u64::MAX),
             retired: AtomicBool::new(false),
             gateways: AtomicU32::new(1),
             ledger: Mutex::default(),
@@ -298,6 +301,16 @@ impl Cluster {
         self.version.store(Some(Arc::new(version)));
     }
 
+    /// Its active workers, where its probe counts them; `None`: not known.
+    pub fn workers(&self) -> Option<u32> {
+        u32::try_from(self.workers.load(Ordering::Relaxed)).ok()
+    }
+
+    /// Takes what a probe counted.
+    pub fn set_workers(&self, workers: Option<u32>) {
+        self.workers.store(workers.map_or(u64::MAX, u64::from), Ordering::Relaxed);
+    }
+
     /// Its books.
     pub fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
@@ -412,6 +425,7 @@ pub(crate) mod tests {
                 source: Source::Statement,
                 statement: "SELECT 1".into(),
                 headers: BTreeMap::new(),
+                metrics: Vec::new(),
             },
             ca: None,
             server_name: None,

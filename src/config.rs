@@ -24,7 +24,9 @@ use regex::Regex;
 use crate::ids::GroupName;
 use secret::Secret;
 
-pub use clusters::{ClusterConfig, ClusterUrl, Group, Hold, LoadWeights, Mode, Probe, Source};
+pub use clusters::{
+    ClusterConfig, ClusterUrl, Group, Hold, LoadWeights, MetricBounds, Mode, Probe, Source,
+};
 pub use resolve::{load, parse};
 pub use restart::needs_restart;
 

@@ -38,6 +38,11 @@ pub(super) struct ClusterView {
     /// By the coordinator's own list; null: not known.
     queued: Option<u32>,
     running: Option<u32>,
+    /// Its active workers; null: not counted.
+    workers: Option<u32>,
+    /// How much of its memory and of its processors is in use, in percent; null: not known.
+    memory_percent: Option<f64>,
+    cpu_percent: Option<f64>,
     /// Live queries that Warren knows to be there.
     owned: u32,
     /// How long the oldest of them has lived, in milliseconds.
@@ -53,6 +58,8 @@ impl ClusterView {
         let settings = cluster.settings();
         let verdict = cluster.verdict();
         let figures = cluster.figures();
+        let signals = cluster.ledger().signals();
+        let percent = |thousandths: u32| f64::from(thousandths) / 10.0;
         let wanted = cluster.wanted();
         let oldest = cluster.ledger().oldest();
         let age = oldest.map(|since| time::now().saturating_duration_since(since).as_millis());
@@ -71,6 +78,9 @@ impl ClusterView {
             health_reason: verdict.reason.clone(),
             queued: figures.queued,
             running: figures.running,
+            workers: cluster.workers(),
+            memory_percent: signals.memory.map(percent),
+            cpu_percent: signals.cpu.map(percent),
             owned: figures.owned,
             oldest_ms: age.and_then(|age| u64::try_from(age).ok()),
             load: figures.load,

@@ -222,6 +222,7 @@ impl Doctor {
             source: Source::Statement,
             statement: String::new(),
             headers: BTreeMap::new(),
+            metrics: Vec::new(),
         };
         let settings = ClusterConfig {
             name: ClusterName::parse("warren").expect("a name"),

@@ -23,6 +23,7 @@ use rand::seq::SliceRandom;
 
 use super::choose::{self, Candidate};
 use super::{Cluster, Reservation};
+use crate::config::LoadWeights;
 use crate::health::verdict::Health;
 use crate::time;
 
@@ -161,8 +162,9 @@ impl LeastLoaded {
 
     fn by_load(&self, places: &[usize], now: time::Instant) -> Vec<usize> {
         let mut arrivals = Vec::with_capacity(places.len());
-        let mut running = 1;
-        let candidates: Vec<Candidate> = places
+        let mut signals = Vec::with_capacity(places.len());
+        let mut weights = LoadWeights::EVEN;
+        let mut candidates: Vec<Candidate> = places
             .iter()
             .filter_map(|place| self.at(*place))
             .map(|cluster| {
@@ -172,12 +174,14 @@ impl LeastLoaded {
                 let warmth = cluster.verdict().warmth(now);
                 let load = choose::felt_load(load, settings.load.running, warmth);
                 arrivals.push(ledger.arrivals());
+                signals.push(ledger.signals());
                 drop(ledger);
-                running = settings.load.running;
+                weights = settings.load;
                 Candidate { load, weight: settings.weight }
             })
             .collect();
-        let unseen = choose::unseen(arrivals.into_iter()) * f64::from(running);
+        choose::add_signals(&mut candidates, &signals, weights);
+        let unseen = choose::unseen(arrivals.into_iter()) * f64::from(weights.running);
         let order = choose::order(&candidates, unseen, &mut rand::rng());
         order.into_iter().map(|nth| places[nth]).collect()
     }

@@ -9,6 +9,8 @@ use std::cmp::Ordering;
 
 use rand::Rng;
 
+use super::load::Signals;
+use crate::config::LoadWeights;
 use crate::health::verdict::WARM;
 
 /// Among more clusters than so many, two are drawn and compared rather than all looked at.
@@ -57,6 +59,29 @@ pub fn felt_load(load: u32, each: u32, warmth: u32) -> u32 {
     let (load, each) = (u64::from(load), u64::from(each));
     let felt = (load + each) * u64::from(WARM) / u64::from(warmth.clamp(1, WARM)) - each;
     u32::try_from(felt).unwrap_or(u32::MAX)
+}
+
+/// Adds what memory and processors in use count for, each with the signals of its cluster.
+///
+/// A whole memory is as `weights.memory` queries for each unit of capacity. A signal that is missing
+/// counts as the fullest one that is known: not knowing must not make a cluster look empty. Where none
+/// is known it speaks for nobody.
+pub fn add_signals(candidates: &mut [Candidate], signals: &[Signals], weights: LoadWeights) {
+    type Share = fn(&Signals) -> Option<u32>;
+    let parts: [(u32, Share); 2] = [(weights.memory, |it| it.memory), (weights.cpu, |it| it.cpu)];
+    for (weight, share) in parts {
+        let fullest = signals.iter().filter_map(share).max().unwrap_or_default();
+        if weight == 0 || fullest == 0 {
+            continue;
+        }
+        for (candidate, signals) in candidates.iter_mut().zip(signals) {
+            let share = u64::from(share(signals).unwrap_or(fullest).min(1000));
+            let capacity = u64::from(candidate.weight.max(1));
+            let extra = (u64::from(weight) * share * capacity).div_ceil(1000);
+            let extra = u32::try_from(extra).unwrap_or(u32::MAX);
+            candidate.load = candidate.load.saturating_add(extra);
+        }
+    }
 }
 
 /// How many queries others are likely to have sent to these clusters that no list shows yet. They
@@ -137,6 +162,27 @@ mod tests {
     use rand::rngs::StdRng;
 
     use super::*;
+
+    #[test]
+    fn memory_and_processors_in_use_count_as_queries() {
+        let signals = |memory, cpu| Signals { memory, cpu };
+        let told = |weights: LoadWeights, signals: [Signals; 3]| {
+            let mut candidates = [1, 1, 4].map(|weight| Candidate { load: 10, weight });
+            add_signals(&mut candidates, &signals, weights);
+            candidates.map(|candidate| candidate.load)
+        };
+        let all = [signals(Some(0), None), signals(Some(500), None), signals(Some(1000), None)];
+        let weights = |memory, cpu| LoadWeights { memory, cpu, ..LoadWeights::EVEN };
+        assert_eq!(told(LoadWeights::EVEN, all), [10, 10, 10], "off, unless it is asked for");
+        assert_eq!(told(weights(20, 0), all), [10, 20, 90], "for each unit of capacity");
+        assert_eq!(told(weights(0, 20), all), [10, 10, 10], "known of nobody");
+        let missing = [signals(None, None), signals(Some(500), None), signals(Some(250), None)];
+        assert_eq!(told(weights(20, 0), missing), [20, 20, 30], "as full as the fullest");
+        let both = [signals(Some(100), Some(100)); 3];
+        assert_eq!(told(weights(10, 10), both), [12, 12, 18]);
+        let most = [signals(Some(u32::MAX), Some(u32::MAX)); 3];
+        assert_eq!(told(weights(u32::MAX, u32::MAX), most), [u32::MAX; 3]);
+    }
 
     fn first(loads: &[(u32, u32)], rng: &mut StdRng) -> usize {
         let candidates: Vec<_> =

@@ -9,6 +9,8 @@
 //! A query whose client never asks for a first page cannot be told from one whose client is slow. It
 //! counts for a grace, then not, and again if its client comes after all.
 
+mod counted;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +21,8 @@ use crate::config::LoadWeights;
 use crate::history::record::EndCause;
 use crate::ids::{CoordinatorId, QueryId};
 use crate::time::Instant;
+use counted::Counted;
+pub use counted::{Signals, Tally};
 
 /// How long an observed end is remembered against polls that began before it.
 const ENDED_MEMORY: Duration = Duration::from_secs(60);
@@ -91,7 +95,11 @@ pub struct Ledger {
     unlisted: u32,
     /// What the last list said, without what has ended since.
     listed: Option<HashMap<QueryId, Stage>>,
-    /// When the poll of that list began.
+    /// What was counted last, where no list is asked for.
+    counted: Option<Counted>,
+    /// What is in use there, by the last count.
+    signals: Signals,
+    /// When the poll of that list, or that count, began.
     polled: Option<Instant>,
     /// Ends that a poll begun earlier may not know.
     ended: HashMap<QueryId, Instant>,
@@ -107,6 +115,8 @@ struct Live {
     query: Arc<LiveQuery>,
     /// Whether a list had it.
     seen: bool,
+    /// Whether it is in the last count.
+    covered: bool,
     /// Lists in a row that should have had it and did not.
     missing: u32,
     /// Whether nobody has asked for its first page within its grace.
@@ -157,7 +167,7 @@ impl Ledger {
         query.set_over(false);
         let listed = self.is_listed(&id);
         let own = query.clone();
-        let mut live = Live { query: own, seen: listed, missing: 0, faded: false, counted: false };
+        let mut live = Live { seen: listed, ..Live::of(own) };
         live.count(listed, &mut self.unlisted);
         self.live.insert(id, live);
         query
@@ -176,6 +186,9 @@ impl Ledger {
         }
         let Some(live) = self.live.remove(id) else { return false };
         self.unlisted -= u32::from(live.counted);
+        if let Some(counted) = self.counted.as_mut().filter(|_| live.covered) {
+            counted.end_one();
+        }
         live.query.set_over(true);
         true
     }
@@ -203,6 +216,7 @@ impl Ledger {
         }
         stages.retain(|_, stage| *stage != Stage::Ended);
         self.note_arrivals(&stages);
+        (self.counted, self.signals) = (None, Signals::default());
         self.listed = Some(stages);
         self.polled = Some(began);
         ends
@@ -229,7 +243,8 @@ impl Ledger {
 
     /// The list could not be read: what it would have said is not known.
     pub fn poll_failed(&mut self) {
-        (self.listed, self.polled) = (None, None);
+        (self.listed, self.counted, self.polled) = (None, None, None);
+        self.signals = Signals::default();
         for live in self.live.values_mut() {
             live.count(false, &mut self.unlisted);
         }
@@ -259,7 +274,8 @@ impl Ledger {
     /// All queries that are known to be there, whoever brought them.
     pub fn all(&self) -> Vec<QueryId> {
         let listed = self.listed.iter().flat_map(HashMap::keys);
-        let unlisted = self.live.keys().filter(|id| !self.is_listed(id));
+        let has = |id: &QueryId| self.listed.as_ref().is_some_and(|it| it.contains_key(id));
+        let unlisted = self.live.keys().filter(|id| !has(id));
         listed.chain(unlisted).cloned().collect()
     }
 
@@ -271,13 +287,14 @@ impl Ledger {
     /// The figures at `now`.
     pub fn figures(&mut self, now: Instant) -> Figures {
         let load = self.load(now);
+        let tally = self.counted.as_ref().map(|counted| counted.tally);
         let count = |stage: Stage| {
             let listed = self.listed.as_ref()?;
             Some(narrow(listed.values().filter(|listed| **listed == stage).count()))
         };
         Figures {
-            queued: count(Stage::Queued),
-            running: count(Stage::Running),
+            queued: tally.map(|tally| tally.queued).or_else(|| count(Stage::Queued)),
+            running: tally.map(|tally| tally.running).or_else(|| count(Stage::Running)),
             owned: narrow(self.live.len()),
             load,
         }
@@ -287,17 +304,19 @@ impl Ledger {
     pub fn load(&mut self, now: Instant) -> u32 {
         self.fade(now);
         let listed = self.listed.as_ref().map_or(0, |listed| narrow(listed.len()));
+        let listed = self.counted.as_ref().map_or(listed, Counted::load);
         listed.saturating_add(self.unlisted).saturating_add(self.reserved)
     }
 
     /// The same where queries that wait and those that work do not count alike.
     pub fn weighed(&mut self, now: Instant, weights: LoadWeights) -> u32 {
         let load = self.load(now);
-        if weights == LoadWeights::EVEN {
+        if (weights.queued, weights.running) == (1, 1) {
             return load;
         }
         let stages = self.listed.iter().flat_map(HashMap::values);
         let queued = narrow(stages.filter(|stage| **stage == Stage::Queued).count());
+        let queued = self.counted.as_ref().map_or(queued, |it| it.tally.queued.min(load));
         let running = load.saturating_sub(queued).saturating_mul(weights.running);
         queued.saturating_mul(weights.queued).saturating_add(running)
     }
@@ -323,11 +342,19 @@ impl Ledger {
     }
 
     fn is_listed(&self, id: &QueryId) -> bool {
-        self.listed.as_ref().is_some_and(|listed| listed.contains_key(id))
+        match &self.counted {
+            Some(_) => self.live.get(id).is_some_and(|live| live.covered),
+            None => self.listed.as_ref().is_some_and(|listed| listed.contains_key(id)),
+        }
     }
 }
 
 impl Live {
+    /// One of which nothing else is known.
+    fn of(query: Arc<LiveQuery>) -> Self {
+        Self { query, seen: false, covered: false, missing: 0, faded: false, counted: false }
+    }
+
     /// Whether Trino has started it: its first page went this way, or by another gateway.
     fn has_begun(&self) -> bool {
         self.seen || self.query.first_get().is_some()
@@ -409,7 +436,9 @@ mod tests {
         ledger.reserve();
         let list = [(1, Stage::Queued), (2, Stage::Queued), (3, Stage::Running)];
         ledger.poll(start, list.map(|(index, stage)| listed(index, stage)).to_vec());
-        let mut weighed = |queued, running| ledger.weighed(start, LoadWeights { queued, running });
+        let mut weighed = |queued, running| {
+            ledger.weighed(start, LoadWeights { queued, running, ..LoadWeights::EVEN })
+        };
         assert_eq!([weighed(1, 1), weighed(3, 1), weighed(0, 2)], [4, 8, 4]);
         assert_eq!(weighed(u32::MAX, u32::MAX), u32::MAX);
     }

@@ -16,7 +16,7 @@ pub struct Group {
     pub name: GroupName,
     /// `mode`. Default: active-active.
     pub mode: Mode,
-    /// `queued_weight` and `running_weight`. Default: 1 each.
+    /// `queued_weight` and `running_weight`, 1 each by default; `memory_weight` and `cpu_weight`, 0.
     pub load: LoadWeights,
     /// `auto_failover`: whether a ready standby takes over when no active cluster can take a query.
     /// Default: false.
@@ -49,11 +49,15 @@ pub struct LoadWeights {
     pub queued: u32,
     /// One that works, or that no list shows yet.
     pub running: u32,
+    /// How many queries a memory counts for that is wholly in use.
+    pub memory: u32,
+    /// How many queries processors count for that are all in use.
+    pub cpu: u32,
 }
 
 impl LoadWeights {
-    /// Each query counts the same.
-    pub const EVEN: Self = Self { queued: 1, running: 1 };
+    /// Each query counts the same, and nothing else counts.
+    pub const EVEN: Self = Self { queued: 1, running: 1, memory: 0, cpu: 0 };
 }
 
 /// How the active clusters of a group share its queries.
@@ -72,6 +76,49 @@ pub enum Source {
     Statement,
     /// `/v1/info` alone.
     Info,
+    /// What `/metrics` counts.
+    Metrics,
+    /// What the web UI shows.
+    Ui,
+    /// What the beans of its Java process count.
+    Jmx,
+}
+
+impl Source {
+    /// All, in the order of the docs.
+    pub const ALL: [Self; 5] = [Self::Statement, Self::Info, Self::Metrics, Self::Ui, Self::Jmx];
+
+    /// The word in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Statement => "statement",
+            Self::Info => "info",
+            Self::Metrics => "metrics",
+            Self::Ui => "ui",
+            Self::Jmx => "jmx",
+        }
+    }
+
+    /// Whether it counts nodes and queries, so that neither a statement nor a list is asked for.
+    pub fn counts(self) -> bool {
+        matches!(self, Self::Metrics | Self::Ui | Self::Jmx)
+    }
+
+    /// Whether it tells how much of the memory is in use. The web UI does not tell how much there is.
+    pub fn tells_memory(self) -> bool {
+        matches!(self, Self::Metrics | Self::Jmx)
+    }
+}
+
+/// A metric that must lie within bounds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MetricBounds {
+    /// Its name.
+    pub name: String,
+    /// `metrics_min`: what it must be at least.
+    pub min: Option<f64>,
+    /// `metrics_max`: what it may be at most.
+    pub max: Option<f64>,
 }
 
 /// `[[clusters]]`.
@@ -92,7 +139,7 @@ pub struct ClusterConfig {
     /// `initial_intent`: counts only for a name that the store has never seen. Default: active.
     pub initial_intent: Intent,
     /// `min_workers`: active workers that it must have to be ready; above 1 they are counted by a
-    /// statement, which then is the probe. Default: 1.
+    /// statement, which then is the probe, or by `probe.source`. Default: 1.
     pub min_workers: u32,
     /// `expected_workers`: how many it has when all is well. 0: not told, which is the default.
     pub expected_workers: u32,
@@ -166,4 +213,6 @@ pub struct Probe {
     pub statement: String,
     /// `headers`: further headers.
     pub headers: BTreeMap<String, String>,
+    /// `metrics_min` and `metrics_max`: what `/metrics` must tell beside.
+    pub metrics: Vec<MetricBounds>,
 }

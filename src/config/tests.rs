@@ -790,7 +790,62 @@ probe = { source = "info" }
             /etc/warren/warren.toml:11:40: clusters[0].probe.certificate: a certificate for a cluster that is spoken to without TLS; write `https://` in `url`, or remove `certificate` and `key`
             /etc/warren/warren.toml:11:68: clusters[0].probe.key: cannot read `/nowhere/probe.key`: No such file or directory (os error 2); name a PEM file with a certificate, and one with its key
             /etc/warren/warren.toml:16:17: clusters[1].probe.key: no `certificate` beside it; name both, or none
-            /etc/warren/warren.toml:16:48: clusters[1].probe.source = "guess": not a source; write `"statement"` or `"info"`
+            /etc/warren/warren.toml:16:48: clusters[1].probe.source = "guess": not a source; one of `statement`, `info`, `metrics`, `ui`, `jmx`
             /etc/warren/warren.toml:21:20: clusters[2].expected_workers: workers that must be counted, which `probe.source = "info"` cannot; let a statement be the source, or do not ask for workers"#]],
     );
+}
+
+#[test]
+fn sources_that_count() {
+    let parsed = |lines: &str| parse(&format!("{SMALLEST}\n{lines}\n"));
+    let cluster = |lines: &str| {
+        let config = parsed(lines).map_err(|problems| problems.to_string()).expect("good");
+        config.clusters.last().expect("a cluster").clone()
+    };
+    let told = cluster(
+        "min_workers = 4\nprobe = { source = \"metrics\", metrics_min = { a_b = 1, c = 0.5 }, metrics_max = { c = 2 } }",
+    );
+    let bounds = |name: &str, min, max| super::MetricBounds { name: name.to_owned(), min, max };
+    let expected = [bounds("a_b", Some(1.0), None), bounds("c", Some(0.5), Some(2.0))];
+    assert_eq!((told.probe.metrics.as_slice(), told.needed_workers()), (&expected[..], 4));
+    for source in super::Source::ALL {
+        let line = format!("probe = {{ source = \"{}\" }}", source.as_str());
+        assert_eq!(cluster(&line).probe.source, source);
+    }
+    for (lines, wrong) in [
+        ("probe = { source = \"ui\", metrics_min = { a = 1 } }", "bounds of metrics"),
+        ("probe = { metrics_max = { a = 1 } }", "bounds of metrics"),
+        ("probe = { source = \"metrics\", metrics_min = { \"a&b\" = 1 } }", "no name of a metric"),
+        ("probe = { source = \"metrics\", metrics_min = { a = nan } }", "is no number"),
+        ("probe = { source = \"metrics\", metrics_min = { a = \"1\" } }", "is no number"),
+        ("probe = { source = \"metrics\", metrics_min = 1 }", "not a table of metrics"),
+    ] {
+        let told = parsed(lines).map(|_| ()).map_err(|problems| problems.to_string());
+        let told = told.expect_err(lines);
+        assert!(told.contains(wrong), "{lines}: {told}");
+    }
+}
+
+#[test]
+fn weights_of_what_a_source_does_not_tell() {
+    let parsed = |weight: &str, source: &str| {
+        let text = format!(
+            "[rules]\ndefault_group = \"bi\"\n[[groups]]\nname = \"bi\"\n{weight} = 10\n[[clusters]]\n\
+             name = \"a\"\ngroup = \"bi\"\nurl = \"http://a:1\"\nprobe = {{ source = \"{source}\" }}\n"
+        );
+        parse(&text).map(|_| ()).map_err(|problems| problems.to_string())
+    };
+    for (weight, source, good) in [
+        ("memory_weight", "metrics", true),
+        ("memory_weight", "jmx", true),
+        ("memory_weight", "ui", false),
+        ("memory_weight", "statement", false),
+        ("cpu_weight", "ui", true),
+        ("cpu_weight", "info", false),
+    ] {
+        let told = parsed(weight, source);
+        assert_eq!(told.is_ok(), good, "{weight} {source}: {told:?}");
+        let words = told.err().unwrap_or_default();
+        assert!(good || words.contains("does not tell") && words.contains(weight), "{words}");
+    }
 }

@@ -62,12 +62,14 @@ pub struct Question<'a> {
     pub headers: &'a [(&'static str, String)],
     /// For the whole of it.
     pub timeout: Duration,
+    /// How much of the answer is read, in bytes.
+    pub most: usize,
 }
 
 impl<'a> Question<'a> {
     /// A GET.
     pub fn get(path: &'a str, timeout: Duration) -> Self {
-        Self { method: "GET", path, body: Bytes::new(), headers: &[], timeout }
+        Self { method: "GET", path, body: Bytes::new(), headers: &[], timeout, most: ANSWER_MAX }
     }
 }
 
@@ -101,7 +103,7 @@ impl Asker {
         let header =
             header.map_err(|source| ExchangeError::Broken { cluster: cluster(), source })?;
         let call = Call { header, body: question.body };
-        let bounds = Bounds { answer: question.timeout, body: ANSWER_MAX };
+        let bounds = Bounds { answer: question.timeout, body: question.most };
         let upstream = self.upstream.showing(&self.cluster.settings().probe);
         let asked = upstream.exchange(&self.cluster, call, timeouts, bounds);
         // The connect has bounds of its own, which may be longer than what is left of this one.

@@ -52,12 +52,16 @@ const CLIENT_GRACE: Duration = Duration::from_secs(60);
 pub async fn watch(gateway: Arc<Gateway>, asker: Asker) {
     let mut last_good: Option<Instant> = None;
     let mut told = false;
-    let mut ways = Ways::default();
+    let (mut ways, since) = (Ways::default(), time::now());
     loop {
         let config = gateway.registry.fleet().config.clone();
         let began = time::now();
-        match list(&asker, &config, &mut ways).await {
-            Ok(None) => {}
+        match told_of(&asker, &config, &mut ways, since).await {
+            Ok(None) => {
+                if asker.cluster.ledger().polled().is_some() && std::mem::take(&mut told) {
+                    info!(cluster = %asker.cluster.name(), "its queries are counted again");
+                }
+            }
             Ok(Some(list)) => {
                 gateway.metrics.probe(asker.cluster.name().as_str(), "load", "good");
                 last_good = Some(began);
@@ -76,6 +80,9 @@ pub async fn watch(gateway: Arc<Gateway>, asker: Asker) {
                 } else {
                     config.health.load_period
                 };
+                // With counts, it is their age that tells.
+                let counted = asker.cluster.ledger().polled();
+                let last_good = last_good.max(counted);
                 let stale = last_good.is_none_or(|good| good + period * STALE < time::now());
                 if stale && !told {
                     told = true;
@@ -130,6 +137,25 @@ struct QueryInfo {
 #[derive(Deserialize)]
 struct Session {
     source: Option<String>,
+}
+
+/// The list, unless the probe counts: then only whether a count is too old.
+async fn told_of(
+    asker: &Asker,
+    config: &Config,
+    ways: &mut Ways,
+    since: Instant,
+) -> Result<Option<Vec<Listed>>, String> {
+    if !asker.cluster.settings().probe.source.counts() {
+        return list(asker, config, ways).await;
+    }
+    let period = config.health.load_period.max(config.health.info_period);
+    let counted = asker.cluster.ledger().polled().unwrap_or(since);
+    if time::now() < counted + period * STALE {
+        return Ok(None);
+    }
+    let source = asker.cluster.settings().probe.source.as_str();
+    Err(format!("its queries are not counted; `probe.source` is {source}"))
 }
 
 /// What the coordinator carries, asked for in the cheapest way that it allows.

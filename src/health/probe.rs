@@ -1,4 +1,5 @@
-//! Looks at one cluster: `/v1/info` often, a real statement seldom and after every suspicion.
+//! Looks at one cluster: `/v1/info` often, a real statement seldom and after every suspicion, or what it
+//! counts of itself with each look.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use crate::cluster::Cluster;
 use crate::config::{Config, Source};
 use crate::gateway::Gateway;
 use crate::health::ask::{Asker, Question};
+use crate::health::counting::{self, Session};
 use crate::health::statement::{self, Ran};
 use crate::health::verdict::{Evidence, Thresholds};
 use crate::time;
@@ -30,6 +32,7 @@ pub async fn watch(gateway: Arc<Gateway>, asker: Asker) {
     let mut next_look = time::now();
     let mut last_look = time::now();
     let mut suspected = false;
+    let session = Arc::new(Session::default());
     loop {
         tokio::select! {
             () = tokio::time::sleep_until(next_look) => {}
@@ -57,7 +60,7 @@ pub async fn watch(gateway: Arc<Gateway>, asker: Asker) {
             || cluster.verdict().wants_statement(&limits, last_look);
         if good && wanted && statement.is_none() {
             suspected = false;
-            statement = Some(Box::pin(run_statement(asker.clone(), config.clone())));
+            statement = Some(Box::pin(prove(asker.clone(), config.clone(), session.clone())));
         }
         next_look = time::now() + jittered(pause(&cluster, &config));
     }
@@ -114,6 +117,9 @@ fn labels(evidence: &Evidence) -> (&'static str, &'static str) {
         Evidence::StatementDone { .. } => ("statement", "good"),
         Evidence::StatementBusy { .. } => ("statement", "busy"),
         Evidence::StatementFailed(_) => ("statement", "failed"),
+        Evidence::Counted(None) => ("count", "good"),
+        Evidence::Counted(Some(_)) => ("count", "lacking"),
+        Evidence::CountFailed(_) => ("count", "failed"),
         Evidence::CannotConnect(_) => ("traffic", "failed"),
         Evidence::TrafficFailed(_) => ("traffic", "ejected"),
         Evidence::Answered(_) => ("traffic", "good"),
@@ -167,6 +173,25 @@ fn duration_of(text: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(count * seconds).ok()
 }
 
+/// What `probe.source` says: counts, which are the load too, or a statement.
+async fn prove(asker: Asker, config: Arc<Config>, session: Arc<Session>) -> Evidence {
+    if !asker.cluster.settings().probe.source.counts() {
+        return run_statement(asker, config).await;
+    }
+    let began = time::now();
+    match counting::count(&asker, &config, &session).await {
+        Err(why) => {
+            asker.cluster.set_workers(None);
+            Evidence::CountFailed(why)
+        }
+        Ok(told) => {
+            asker.cluster.set_workers(Some(told.counts.active.workers()));
+            asker.cluster.ledger().count(began, told.counts.tally, told.counts.signals);
+            Evidence::Counted(told.lacking)
+        }
+    }
+}
+
 /// Runs the statement that proves that a cluster works.
 async fn run_statement(asker: Asker, config: Arc<Config>) -> Evidence {
     let settings = asker.cluster.settings();
@@ -182,6 +207,7 @@ async fn run_statement(asker: Asker, config: Arc<Config>) -> Evidence {
         Ok(Ran::Done { coordinator, rows }) => {
             let count = rows.first().and_then(|row| row.first()).and_then(Value::as_u64);
             let workers = count.filter(|_| counts).and_then(|count| u32::try_from(count).ok());
+            asker.cluster.set_workers(workers);
             Evidence::StatementDone { coordinator, workers }
         }
     }

@@ -128,10 +128,9 @@ impl Statement<'_> {
             };
             let question = Question {
                 method: "POST",
-                path: "/v1/statement",
                 body: Bytes::copy_from_slice(text.as_bytes()),
                 headers: &headers,
-                timeout: self.config.timeouts.answer,
+                ..Question::get("/v1/statement", self.config.timeouts.answer)
             };
             let (status, body) = self.asker.ask(question, &self.config.timeouts).await?;
             if status != 200 {

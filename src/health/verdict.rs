@@ -1,5 +1,6 @@
 //! What observations of a cluster mean. Pure: no I/O, no clock.
 
+mod counted;
 mod evidence;
 mod falls;
 mod seats;
@@ -162,8 +163,8 @@ impl Verdict {
 
     /// Whether a statement should run at `now`, after `/v1/info` was good.
     pub fn wants_statement(&self, limits: &Thresholds, now: Instant) -> bool {
-        if limits.source == Source::Info {
-            return false;
+        if limits.source != Source::Statement {
+            return limits.source.counts() && self.wants_count();
         }
         let due = self.last_statement.is_none_or(|last| last + limits.statement_period <= now);
         match self.stage {
@@ -191,8 +192,8 @@ impl Verdict {
             Evidence::Info { starting: false, uptime } => {
                 let next = self.info_good(uptime, limits, now);
                 match limits.source {
-                    Source::Statement => next,
                     Source::Info => next.proven_by_info(limits, now).alone(now),
+                    Source::Statement | Source::Metrics | Source::Ui | Source::Jmx => next,
                 }
             }
             Evidence::StatementDone { workers: Some(workers), coordinator }
@@ -218,7 +219,10 @@ impl Verdict {
                 ..self
             },
             Evidence::InfoFailed(why) => Self { answers: false, ..self }.failed(why, limits, now),
-            Evidence::StatementFailed(why) => self.statement_failed(why, limits, now),
+            Evidence::Counted(lacking) => self.counted(lacking, limits, now),
+            Evidence::StatementFailed(why) | Evidence::CountFailed(why) => {
+                self.statement_failed(why, limits, now)
+            }
             Evidence::CannotConnect(why) => Self { answers: false, ..self }.fallen(why, now),
             Evidence::TrafficFailed(why) if self.stage == Stage::Ready => self.fallen(why, now),
             Evidence::TrafficFailed(_) => self,
@@ -313,19 +317,20 @@ impl Verdict {
         let coordinator = Some(coordinator);
         let next = Self { coordinator, seats, last_statement: Some(now), failures: 0, ..self };
         let next = next.alone(now);
-        if next.failures > 0 {
-            return next;
-        }
-        match next.stage {
-            Stage::Ready => next,
+        if next.failures > 0 { next } else { next.proved(limits, now) }
+    }
+
+    fn proved(self, limits: &Thresholds, now: Instant) -> Self {
+        match self.stage {
+            Stage::Ready => self,
             Stage::Unknown | Stage::Booting => {
-                next.risen(1, limits, now, |good| Stage::Starting { proven: true, good })
+                self.risen(1, limits, now, |good| Stage::Starting { proven: true, good })
             }
             Stage::Starting { good, .. } => {
-                next.risen(good + 1, limits, now, |good| Stage::Starting { proven: true, good })
+                self.risen(good + 1, limits, now, |good| Stage::Starting { proven: true, good })
             }
             Stage::Unhealthy { good, .. } => {
-                next.risen(good + 1, limits, now, |good| Stage::Unhealthy { proven: true, good })
+                self.risen(good + 1, limits, now, |good| Stage::Unhealthy { proven: true, good })
             }
         }
     }

@@ -20,6 +20,7 @@ mod repair;
 mod roll;
 mod rollout;
 mod rules;
+mod sources;
 mod sticky;
 mod store;
 mod submit;

@@ -15,6 +15,7 @@ mod rebinding;
 mod replace;
 mod roll;
 mod secure;
+mod sources;
 mod spooling;
 mod standby;
 mod support;

@@ -10,6 +10,7 @@ use super::words::{self, End, Trouble};
 use super::{Who, who_asks};
 use crate::cli::finding::Finding;
 use crate::config::{ClusterConfig, Config};
+use crate::health::counting::Told;
 use crate::health::probe::WORKERS;
 use crate::ids::CoordinatorId;
 use crate::time;
@@ -84,6 +85,7 @@ impl Visit<'_> {
         let to = Hop::to(self.settings.clone(), self.config, self.config.timeouts.answer).await;
         let hop = to.map_err(|trouble| self.problem(&trouble))?;
         self.info(&hop).await?;
+        self.counts(&hop).await;
         self.one_coordinator(&hop).await?;
         self.addresses(&hop).await?;
         self.statement(&hop).await?;
@@ -127,6 +129,37 @@ impl Visit<'_> {
         }
         self.well.push(format!("Trino {}", info.node_version.version));
         Ok(())
+    }
+
+    /// What the probe goes by, where that is no statement.
+    async fn counts(&mut self, hop: &Hop<'_>) {
+        let source = self.settings.probe.source;
+        if !source.counts() {
+            return;
+        }
+        let word = source.as_str();
+        match hop.count().await {
+            Err(why) => {
+                let fix = "mend that, or choose another `probe.source`";
+                let text = format!("`probe.source = \"{word}\"`: {why}");
+                self.findings.push(self.problem_of(text, fix));
+            }
+            Ok(Told { lacking: Some(why), .. }) => {
+                let fix = "start what is missing, or lower what is asked for";
+                self.findings.push(self.problem_of(format!("by its {word}: {why}"), fix));
+            }
+            Ok(Told { counts, .. }) => {
+                let workers = counts.active.workers();
+                self.well.push(format!("{word} count {workers} workers"));
+                if counts.tally.is_none() {
+                    let text = format!(
+                        "its {word} do not tell its queries: only what this gateway sent is its load"
+                    );
+                    let fix = "choose another `probe.source`";
+                    self.findings.push(self.warning_of(text, fix));
+                }
+            }
+        }
     }
 
     async fn one_coordinator(&mut self, hop: &Hop<'_>) -> Result<(), Finding> {
@@ -222,6 +255,9 @@ impl Visit<'_> {
 
     /// Whether the probe user is shown what others run, without which the load is not known.
     async fn sees_others(&mut self, hop: &Hop<'_>) {
+        if self.settings.probe.source.counts() {
+            return;
+        }
         if self.who.is_probe {
             self.well.push("queries of others not looked for (give --user)".to_owned());
             return;

@@ -15,6 +15,7 @@ use super::words::{NO_HANDSHAKE, Trouble};
 use crate::cluster::Cluster;
 use crate::config::{ClusterConfig, Config, Scheme};
 use crate::health::ask::{Asker, Question};
+use crate::health::counting::{self, Session, Told};
 use crate::ids::QueryId;
 use crate::store::Intent;
 use crate::time;
@@ -135,6 +136,11 @@ impl<'a> Hop<'a> {
         false
     }
 
+    /// What the cluster's `probe.source` counts.
+    pub(super) async fn count(&self) -> Result<Told, String> {
+        counting::count(&self.asker, self.config, &Session::default()).await
+    }
+
     /// `GET` of something small.
     pub(super) async fn get(&self, path: &str) -> Result<Answer, Trouble> {
         self.ask(Question::get(path, self.patience)).await
@@ -192,10 +198,9 @@ impl<'a> Hop<'a> {
     ) -> Result<(Page, i64), Trouble> {
         let question = Question {
             method: "POST",
-            path: "/v1/statement",
             body: Bytes::copy_from_slice(text.as_bytes()),
             headers,
-            timeout: self.patience,
+            ..Question::get("/v1/statement", self.patience)
         };
         let from = time::unix_ms();
         let answer = self.ask(question).await?;

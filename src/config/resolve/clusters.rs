@@ -1,14 +1,17 @@
 //! `[[clusters]]`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue};
+use toml::de::DeValue;
 
 use super::names::{Once, known_group, label};
 use crate::config::problem::{Wrong, quoted};
 use crate::config::raw::Section;
-use crate::config::{ClusterConfig, Group, LoadWeights, Probe, Source, address, secret};
+use crate::config::{
+    ClusterConfig, Group, LoadWeights, MetricBounds, Probe, Source, address, secret,
+};
 use crate::ids::{ClusterName, GroupName};
 use crate::store::Intent;
 
@@ -35,21 +38,39 @@ pub(super) fn clusters(root: &Section<'_>, groups: &[Group]) -> Vec<ClusterConfi
             urls.is_new(section, "url", url);
         }
         let whole = cluster.whole(groups);
-        if let Some(cluster) = &whole
-            && cluster.probe.source == Source::Info
-            && cluster.needed_workers() > 0
-        {
-            let what = "workers that must be counted, which `probe.source = \"info\"` cannot";
-            let named = if cluster.min_workers > 1 { "min_workers" } else { "expected_workers" };
-            section.complain(
-                named,
-                what,
-                "let a statement be the source, or do not ask for workers",
-            );
+        if let Some(cluster) = &whole {
+            fits_its_source(section, cluster);
         }
         clusters.extend(whole);
     }
     clusters
+}
+
+/// Notes what is asked of a source that does not tell it.
+fn fits_its_source(section: &Section<'_>, cluster: &ClusterConfig) {
+    let source = cluster.probe.source;
+    let word = source.as_str();
+    if source == Source::Info && cluster.needed_workers() > 0 {
+        let what = "workers that must be counted, which `probe.source = \"info\"` cannot";
+        let named = if cluster.min_workers > 1 { "min_workers" } else { "expected_workers" };
+        section.complain(named, what, "let a statement be the source, or do not ask for workers");
+    }
+    let told = format!("`probe.source = \"{word}\"`");
+    if cluster.load.memory > 0 && !source.tells_memory() {
+        let what =
+            format!("{told} does not tell memory, for which its group has a `memory_weight`");
+        section.complain(
+            "probe",
+            what,
+            "let `metrics` or `jmx` be the source, or leave the weight out",
+        );
+    }
+    if cluster.load.cpu > 0 && !source.counts() {
+        let what =
+            format!("{told} does not tell processors, for which its group has a `cpu_weight`");
+        let right = "let `metrics`, `ui` or `jmx` be the source, or leave the weight out";
+        section.complain("probe", what, right);
+    }
 }
 
 /// What could be read of one cluster.
@@ -176,14 +197,22 @@ fn probe(section: &Section<'_>) -> Option<Probe> {
         let right = "name where the token stands, alone and in one line";
         section.complain("token", "not a token that a header can carry", right);
     }
-    let source = section.parsed("source", |text| match text {
-        "statement" => Ok(Source::Statement),
-        "info" => Ok(Source::Info),
-        _ => Err(Wrong::new("not a source", "write `\"statement\"` or `\"info\"`")),
+    let source = section.parsed("source", |text| {
+        let known = Source::ALL.into_iter().find(|source| source.as_str() == text);
+        let words = quoted(Source::ALL.iter().map(|source| source.as_str()));
+        known.ok_or_else(|| Wrong::new("not a source", format!("one of {words}")))
     });
-    let (certificate, headers) = (pair(section), headers(section));
+    let (certificate, headers, metrics) = (pair(section), headers(section), metrics(section));
     let (source, user, statement) = (source?, user?, statement?);
-    Some(Probe { user, password, token, certificate, source, statement, headers })
+    if !metrics.is_empty() && source != Source::Metrics {
+        let named = ["metrics_min", "metrics_max"];
+        let named = named.into_iter().find(|name| section.find(name).is_some());
+        let word = source.as_str();
+        let what = format!("bounds of metrics, which `source = \"{word}\"` does not read");
+        let right = "write `source = \"metrics\"`, or leave them out";
+        section.complain(named.unwrap_or("source"), what, right);
+    }
+    Some(Probe { user, password, token, certificate, source, statement, headers, metrics })
 }
 
 /// The certificate that a probe shows, and its key.
@@ -235,6 +264,54 @@ fn headers(section: &Section<'_>) -> BTreeMap<String, String> {
         }
     }
     headers
+}
+
+/// Reads the bounds of metrics.
+fn metrics(section: &Section<'_>) -> Vec<MetricBounds> {
+    let (least, most) = (bounds(section, "metrics_min"), bounds(section, "metrics_max"));
+    let names: BTreeSet<&String> = least.keys().chain(most.keys()).collect();
+    let of = |name: &String| MetricBounds {
+        name: name.clone(),
+        min: least.get(name).copied(),
+        max: most.get(name).copied(),
+    };
+    names.into_iter().map(of).collect()
+}
+
+fn bounds(section: &Section<'_>, name: &str) -> BTreeMap<String, f64> {
+    let mut bounds = BTreeMap::new();
+    let Some(found) = section.find(name) else { return bounds };
+    let Some(table) = found.value.as_table() else {
+        let right = format!("write `{name} = {{ trino_a_name_B_C = 1 }}`");
+        section.refuse(&found, Wrong::new("not a table of metrics", right));
+        return bounds;
+    };
+    for (key, value) in table {
+        let metric = key.get_ref();
+        let named = |it: char| it.is_ascii_alphanumeric() || it == '_' || it == ':';
+        if metric.is_empty() || !metric.chars().all(named) {
+            let what = format!("{metric:?} is no name of a metric");
+            section.refuse(&found, Wrong::new(what, "use letters, digits, `_` and `:`"));
+            continue;
+        }
+        match number(value.get_ref()) {
+            Some(number) => drop(bounds.insert(metric.to_string(), number)),
+            None => {
+                let what = format!("the bound of `{metric}` is no number");
+                section.refuse(&found, Wrong::new(what, "write a number without quotes"));
+            }
+        }
+    }
+    bounds
+}
+
+fn number(value: &DeValue<'_>) -> Option<f64> {
+    let text = match value {
+        DeValue::Integer(integer) if integer.radix() == 10 => integer.as_str(),
+        DeValue::Float(float) => float.as_str(),
+        _ => return None,
+    };
+    text.parse().ok().filter(|number: &f64| number.is_finite())
 }
 
 fn header(name: &str, value: Option<&str>) -> Result<(String, String), Wrong> {

@@ -59,6 +59,8 @@ fn group(section: &Section<'_>, name: &GroupName, known: &[&GroupName]) -> Group
         load: LoadWeights {
             queued: weight("queued_weight", 0),
             running: weight("running_weight", 1),
+            memory: weight("memory_weight", 0),
+            cpu: weight("cpu_weight", 0),
         },
         mode: mode.unwrap_or(Mode::ActiveActive),
         auto_failover: section.flag("auto_failover"),

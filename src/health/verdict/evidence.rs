@@ -33,6 +33,10 @@ pub enum Evidence {
     },
     /// A statement failed.
     StatementFailed(String),
+    /// It was counted, and lacks this to be ready.
+    Counted(Option<String>),
+    /// It could not be counted.
+    CountFailed(String),
     /// A client's request could not connect.
     CannotConnect(String),
     /// Too many requests of clients had no answer, or 5xx.

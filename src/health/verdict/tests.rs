@@ -380,3 +380,65 @@ fn one_whose_only_source_is_info_needs_no_statement() {
     let unhealthy = "unhealthy";
     assert_eq!(told, ["starting", ready, ready, ready, unhealthy, unhealthy, ready]);
 }
+
+#[test]
+fn counts_are_the_proof_where_they_are_the_source() {
+    let limits = Thresholds { source: Source::Metrics, ..LIMITS };
+    let start = crate::time::now();
+    let (good, lacking) = (Evidence::Counted(None), Evidence::Counted(Some("1 of 2".to_owned())));
+    let failed = Evidence::CountFailed("/metrics answered 500".to_owned());
+    let mut told = Vec::new();
+    let mut verdict = Verdict::default();
+    for (seconds, look) in (0u64..).zip([
+        booting(1),
+        info(5),
+        lacking.clone(),
+        info(6),
+        good.clone(),
+        info(7),
+        failed.clone(),
+        failed.clone(),
+        good.clone(),
+        lacking.clone(),
+        lacking.clone(),
+        lacking,
+        good.clone(),
+        info(8),
+        refused(),
+        info(9),
+        good,
+        info(10),
+        info(1),
+    ]) {
+        let now = start + Duration::from_secs(seconds);
+        verdict = verdict.observe(look, &limits, now);
+        told.push((verdict.health().as_str(), verdict.wants_statement(&limits, now)));
+    }
+    let (starting, ready, unhealthy) = ("starting", "ready", "unhealthy");
+    assert_eq!(
+        told[..6],
+        [
+            (starting, false),
+            (starting, true),
+            (starting, true),
+            (starting, true),
+            (starting, true),
+            (ready, true)
+        ]
+    );
+    assert_eq!(
+        told[6..12],
+        [
+            (ready, true),
+            (ready, true),
+            (ready, true),
+            (ready, true),
+            (ready, true),
+            (unhealthy, true)
+        ]
+    );
+    assert_eq!(told[12..15], [(unhealthy, true), (ready, true), (unhealthy, true)]);
+    assert_eq!(told[15..17], [(unhealthy, true), (unhealthy, true)]);
+    assert_eq!(told[18], (starting, true), "a restart");
+    assert_eq!(verdict.coordinator(), None);
+}
