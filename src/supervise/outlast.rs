@@ -348,7 +348,8 @@ mod tests {
         }
     }
 
-    #[tokio::test]
+    /// It waits for clients, so who listens to the worker has a thread of its own.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
     async fn what_was_not_done_is_left_and_what_was_is_closed() {
         let bed = bed().await;
         let (mut done, done_server) = connection();

@@ -31,6 +31,9 @@ const SCALE: Scale = Scale(0.1);
 /// 200 ms where a number of queries has to be alive, however busy the machine is.
 const SLOW: Scale = Scale(0.2);
 
+/// 500 ms for a machine that was too busy for the others.
+const SLOWEST: Scale = Scale(0.5);
+
 /// 25 ms straight to the stubs.
 const QUICK: Scale = Scale(0.025);
 
@@ -143,10 +146,13 @@ async fn nothing_is_owned_once_the_last_query_has_ended() {
 async fn several_gateways_share_the_load() {
     let server = tokio::task::block_in_place(Server::start);
     for count in [2, 3] {
-        let mut reports = spreads_of(&server, count, SCALE).await;
-        // A machine that is too busy for this time lets queries end before the next ones begin.
-        if reports.iter().any(|(_, _, choices)| *choices < 100) {
-            reports = spreads_of(&server, count, SLOW).await;
+        let mut reports = Vec::new();
+        // A machine that is too busy for the time of a run lets queries end before the next ones begin.
+        for scale in [SCALE, SLOW, SLOWEST] {
+            reports = spreads_of(&server, count, scale).await;
+            if reports.iter().all(|(_, _, choices)| *choices >= 100) {
+                break;
+            }
         }
         for (seed, spread, choices) in reports {
             tell(&format!("{count} gateways, seed {seed}: largest by mean load {spread:.3}"));

@@ -189,8 +189,9 @@ fn the_loss_of_a_zone_fails_no_new_query() {
             names[..2].iter().all(|name| !gateway.is_ready(name)).then_some(())
         });
         let before = stubs[2].queries().len() + stubs[3].queries().len();
+        // Some of these were moved here, so they are more than those that clients end.
         eventually("the others work on", || {
-            (stubs[2].queries().len() + stubs[3].queries().len() > before + 100).then_some(())
+            (stubs[2].queries().len() + stubs[3].queries().len() > before + 150).then_some(())
         });
         stop.store(true, Ordering::Relaxed);
         let runs = clients.into_iter().flat_map(|client| client.join().unwrap());

@@ -195,7 +195,9 @@ fn a_submit_that_ends_four_workers_ends_with_the_last_one() {
     (0..3).for_each(|_| bed.kill(1));
     kill("KILL", bed.gateway.worker());
     assert_closed(&mut client);
-    assert!(bed.gateway.log().contains("submits end with their worker"), "{}", bed.gateway.log());
+    eventually("it is told", || {
+        bed.gateway.log().contains("submits end with their worker").then_some(())
+    });
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! spooled segments, hand-shakes of OAuth2, web pages. Three clusters, so that luck shows.
 
 use warren_stub::client::{Answer, Client};
-use warren_stub::{RequestKind, Stub, StubOptions};
+use warren_stub::{RequestKind, Stub, StubOptions, UiLogin};
 
 use crate::support::clients::{Load, Query, in_parallel};
 use crate::support::eventually;
@@ -220,6 +220,7 @@ fn cookie_of(answer: &Answer) -> String {
 #[test]
 fn a_browser_stays_at_one_coordinator() {
     let stubs = three();
+    stubs.iter().for_each(|stub| stub.change(|behaviour| behaviour.ui_login = UiLogin::Open));
     let mut gateway = plan(&stubs).start_ready();
     let first = gateway.client().get("/ui/").unwrap();
     let cookie = cookie_of(&first);
