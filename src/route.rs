@@ -4,6 +4,8 @@
 //! worker thread has a machine of its own, so a decision takes no lock. What goes wrong in a rule
 //! sends that query to the default group and is counted; it never fails the query.
 
+mod bytecode;
+mod closures;
 pub mod engine;
 pub mod facts;
 pub mod reload;

@@ -15,7 +15,7 @@ use mlua::{
 
 use super::facts::{Facts, OwnedFacts};
 use super::rules::RuleSet;
-use super::sandbox::{self, Guard, Kill, Limits};
+use super::sandbox::{self, Guard, Kept, Kill, Limits};
 use super::verdict::{Answer, Decision, FailureKind, Given, RuleFailure};
 
 /// The most fields of an answer that are looked at; more of them are unknown ones anyway.
@@ -64,6 +64,11 @@ pub(super) struct Machine {
 
 impl Machine {
     pub(super) fn new(rules: &RuleSet) -> Result<Self, RuleFailure> {
+        Self::load(rules).map(|(machine, _)| machine)
+    }
+
+    /// The same, and the functions that the script keeps.
+    pub(super) fn load(rules: &RuleSet) -> Result<(Self, Vec<Kept>), RuleFailure> {
         let limits = rules.limits();
         let names: Vec<_> = rules.groups().known.iter().map(|name| name.as_str()).collect();
         let failed = |error| failure(&error, None, rules.chunk());
@@ -81,7 +86,7 @@ impl Machine {
             let message = format!("at the top level of the file: {}", failure.message);
             RuleFailure { message, ..failure }
         })?;
-        sandbox::freeze(&lua).map_err(failed)?;
+        let kept = sandbox::freeze(&lua, rules.chunk()).map_err(failed)?;
 
         let route = match lua.globals().get::<Value>("route").map_err(failed)? {
             Value::Function(route) => route,
@@ -101,7 +106,12 @@ impl Machine {
             .then(|| lua.globals().get("route_by_header"))
             .transpose()
             .map_err(failed)?;
-        Ok(Self { lua, guard, limits, route, by_header, request, seat })
+        Ok((Self { lua, guard, limits, route, by_header, request, seat }, kept))
+    }
+
+    /// Whether a global of this name is there once the file has run.
+    pub(super) fn knows(&self, name: &str) -> bool {
+        self.lua.globals().get::<Value>(name).is_ok_and(|value| !value.is_nil())
     }
 
     pub(super) fn call(&self, rules: &RuleSet, facts: &Facts<'_>) -> Result<Answer, RuleFailure> {

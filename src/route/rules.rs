@@ -3,6 +3,7 @@
 //! Promises that a [`RuleSet`] has a `route` that ended and gave answers of the right form on the
 //! probe requests, the same ones when asked twice. What a probe cannot prove is a warning.
 
+mod lint;
 mod probe;
 
 use std::fs::File;
@@ -172,7 +173,8 @@ impl RuleSet {
         };
         let failed = |failure| refused(&rules.chunk, failure);
         let limit = rules.limits.of_loading().cpu;
-        let machine = probe::within(limit, || Machine::new(&rules)).map_err(failed)?;
+        let (machine, kept) = probe::within(limit, || Machine::load(&rules)).map_err(failed)?;
+        lint::check(&rules.bytecode, &kept, |global| machine.knows(global)).map_err(failed)?;
         let findings = probe::run(&machine, &rules, script).map_err(failed)?;
         rules.warnings = findings
             .into_iter()
@@ -265,9 +267,10 @@ fn text<'a>(script: &'a [u8], file: &Path) -> Result<&'a str, RulesError> {
     Ok(text)
 }
 
-/// Level 1 keeps the lines of all calls; the levels above inline functions.
-fn compiler() -> Compiler {
-    Compiler::new().set_optimization_level(1).set_debug_level(1)
+/// Level 1 keeps the lines of all calls; the levels above inline functions. The names of variables
+/// are kept for what is told of them.
+pub(super) fn compiler() -> Compiler {
+    Compiler::new().set_optimization_level(1).set_debug_level(2)
 }
 
 fn chunk_name(file: &Path) -> String {

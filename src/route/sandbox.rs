@@ -7,11 +7,13 @@
 //! length (the size of the file) bounds it. What a probe finds of it is refused when it is loaded.
 
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::rc::Rc;
 use std::time::Duration;
 
 use mlua::{Lua, LuaOptions, StdLib, Table, Value, VmState};
 
+use super::closures;
 use crate::time::{Instant, now, thread_cpu};
 
 /// The most steps of one call. At some 20 ns a step this is well above any honest rule.
@@ -20,7 +22,7 @@ const TICKS_MAX: u32 = 1_000_000;
 const WALL_MAX: Duration = Duration::from_millis(250);
 /// The top level of a rules file may take so many times the limit of a call: it builds tables.
 const LOAD_FACTOR: u32 = 10;
-/// The most tables that the globals may hold: they are walked to make them read-only.
+/// The most tables and functions that a script may keep: they are walked to make them read-only.
 const FREEZE_MAX: usize = 100_000;
 
 /// How many callers up a line of the rules file is looked for, when a call is ended.
@@ -252,24 +254,49 @@ fn keep_only(table: &Table, names: &[&str]) -> mlua::Result<()> {
     gone.into_iter().try_for_each(|key| table.set(key, Value::Nil))
 }
 
-/// Makes the globals of a loaded script, and all tables in them, read-only.
-pub(super) fn freeze(lua: &Lua) -> mlua::Result<()> {
-    let mut found = vec![lua.globals()];
-    let mut seen = std::collections::HashSet::new();
-    while let Some(table) = found.pop() {
-        if !seen.insert(table.to_pointer()) || (seen.len() > 1 && table.is_readonly()) {
+/// A function that outlives the load of a script: where it begins, and its name.
+pub(super) type Kept = (u32, Option<String>);
+
+/// Makes all tables read-only that a loaded script can reach: from its globals, and from what its
+/// functions captured. Tells the functions of `chunk` that it met.
+pub(super) fn freeze(lua: &Lua, chunk: &str) -> mlua::Result<Vec<Kept>> {
+    let mut found = vec![Value::Table(lua.globals())];
+    let mut seen = HashSet::new();
+    let mut kept = Vec::new();
+    while let Some(value) = found.pop() {
+        if !matches!(value, Value::Table(_) | Value::Function(_))
+            || !seen.insert(value.to_pointer())
+        {
             continue;
         }
         if seen.len() > FREEZE_MAX {
-            let message = format!("the globals hold more than {FREEZE_MAX} tables");
+            let message = format!("the script keeps more than {FREEZE_MAX} tables and functions");
             return Err(mlua::Error::RuntimeError(message));
         }
-        for pair in table.pairs::<Value, Value>() {
-            let (key, value) = pair?;
-            found.extend([key, value].into_iter().filter_map(|value| value.as_table().cloned()));
+        match value {
+            Value::Table(table) => {
+                for pair in table.pairs::<Value, Value>() {
+                    let (key, value) = pair?;
+                    found.extend([key, value]);
+                }
+                found.extend(table.metatable().map(Value::Table));
+                table.set_readonly(true);
+            }
+            Value::Function(function) => {
+                let info = function.info();
+                // Those of the language hold nothing of a script's.
+                if info.what == "C" {
+                    continue;
+                }
+                found.extend(closures::captured(lua, &function)?);
+                found.extend(function.environment().map(Value::Table));
+                if info.short_src.is_some_and(|name| name == chunk) {
+                    let line = info.line_defined.and_then(|line| u32::try_from(line).ok());
+                    kept.push((line.unwrap_or_default(), info.name));
+                }
+            }
+            _ => {}
         }
-        found.extend(table.metatable());
-        table.set_readonly(true);
     }
-    Ok(())
+    Ok(kept)
 }

@@ -286,6 +286,22 @@ fn only_the_command_line_prints() {
 }
 
 #[test]
+fn unsafe_code_is_in_one_file() {
+    let mut findings = Vec::new();
+    for file in files("src", &[".rs"]).into_iter().chain(files("bench", &[".rs"])) {
+        if file.path == "src/route/closures.rs" {
+            continue;
+        }
+        for (number, line) in file.text.lines().enumerate() {
+            if line.contains("unsafe {") || line.contains("unsafe_code") {
+                findings.push((format!("{}:{}", file.path, number + 1), line.trim().to_owned()));
+            }
+        }
+    }
+    report("unsafe code is in one file", &findings);
+}
+
+#[test]
 fn every_metric_is_in_the_docs() {
     let page = named("docs/metrics.md").text;
     let names = Regex::new(r#""(warren_[a-z_]+)""#).unwrap();
