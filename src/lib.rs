@@ -1,10 +1,11 @@
 //! Warren: one address in front of many Trino clusters.
 //!
 //! A request's journey, in the order of the modules: `listener` (who the client is), `classify`
-//! (what it asks for), `route` (to which group), `cluster` (which cluster), `proxy` (the way there
-//! and back), `sticky` (who owns a query). Beside it the control side, which publishes snapshots
-//! and is never called by the journey: `health`, `rollout`, `history`, `control`, `admin`. Under both:
-//! `gateway` (what both share), `upstream`, `config`, `store`, `state`, `telemetry`, `ids`, `time`.
+//! (what it asks for), `sql` (what its statement is and touches), `route` (to which group),
+//! `cluster` (which cluster), `proxy` (the way there and back), `sticky` (who owns a query). Beside
+//! it the control side, which publishes snapshots and is never called by the journey: `health`,
+//! `rollout`, `history`, `control`, `admin`. Under both: `gateway` (what both share), `upstream`,
+//! `config`, `store`, `state`, `telemetry`, `ids`, `time`.
 //! `cli` is how people start and ask it, `app` wires it, `supervise` keeps it running; `outlast` is
 //! what the last two say to each other.
 
@@ -17,6 +18,7 @@ pub mod cluster;
 pub mod listener;
 pub mod proxy;
 pub mod route;
+pub mod sql;
 pub mod sticky;
 
 pub mod admin;

@@ -21,6 +21,7 @@ mod roll;
 mod rollout;
 mod rules;
 mod sources;
+mod sql;
 mod sticky;
 mod store;
 mod submit;
