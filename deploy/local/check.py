@@ -79,6 +79,7 @@ class Surroundings:
             "WARREN_TEST_CHROMIUM": machine.find_program("chromium"),
             "WARREN_TEST_FOLDER": self.folder,
             "WARREN_TEST_HAPROXY": toolbox.haproxy(log),
+            "WARREN_TEST_BENCHMARK_QUERIES": toolbox.benchmark_queries(),
             **toolbox.clients(home, log),
         }
         for child, coordinator in zip(booting, coordinators):

@@ -67,6 +67,12 @@ TRINO_JDBC = Artefact(
     12_766_107,
     "49204f777f4b08e5367af07fb91533df6025a400",
 )
+# TPC-H and TPC-DS as Trino measures itself with them; the last version that was published.
+TRINO_BENCHMARKS = Artefact(
+    "trino-benchto-benchmarks/368/trino-benchto-benchmarks-368.jar",
+    77_565,
+    "1690169b2f8ed4475e07c8b58a8bd18a2b3a4f04",
+)
 # By the name of the machine's processor.
 GO_TOOLCHAIN = {
     "x86_64": Artefact(

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import zipfile
 
-from download import GO_TOOLCHAIN, TRINO_CLI, TRINO_JDBC, fetch
+from download import GO_TOOLCHAIN, TRINO_BENCHMARKS, TRINO_CLI, TRINO_JDBC, fetch
 from machine import (
     CHECKOUT, Trouble, cache, cargo_environment, find_program, last_lines, locked, need_packages, progress,
 )
@@ -34,6 +34,20 @@ def clients(home, log):
         "WARREN_TEST_JS_MODULES": modules,
     }
     return {name: str(value) for name, value in found.items()}
+
+
+def benchmark_queries():
+    """The folder with `tpch` and `tpcds`, each a folder of statements, unpacked into the cache."""
+    archive = fetch(TRINO_BENCHMARKS)
+    folder = archive.with_suffix("")
+    with locked("benchmark-queries"):
+        if not folder.exists():
+            beside = folder.with_name(folder.name + ".part")
+            shutil.rmtree(beside, ignore_errors=True)
+            with zipfile.ZipFile(archive) as packed:
+                packed.extractall(beside)
+            beside.rename(folder)
+    return folder / "sql" / "presto"
 
 
 def haproxy(log):

@@ -17,6 +17,7 @@ mod roll;
 mod secure;
 mod sources;
 mod spooling;
+mod sql;
 mod standby;
 mod support;
 mod survive;
