@@ -6,6 +6,7 @@ mod origin;
 mod process;
 mod quick;
 mod report;
+mod sql;
 mod target;
 
 use std::error::Error;
@@ -29,6 +30,8 @@ struct Arguments {
 enum Command {
     /// One interleaved run of all targets: requests/s, latency, CPU per request.
     Quick(quick::Options),
+    /// What it costs to tell what a statement is and touches.
+    Sql(sql::Options),
     /// A Pingora proxy that does nothing but pass requests on, by turns.
     BareProxy(bare::Options),
 }
@@ -36,6 +39,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Quick(options) => quick::run(&options).map_err(Box::<dyn Error>::from),
+        Command::Sql(options) => sql::run(&options),
         Command::BareProxy(options) => bare::run(options),
     };
     match done {
