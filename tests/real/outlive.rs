@@ -10,7 +10,7 @@ use futures::future::join_all;
 use tokio::task::JoinHandle;
 use warren_stub::free_address;
 
-use crate::support::clients::{Client, Outcome};
+use crate::support::clients::{Client, Outcome, Way};
 use crate::support::coordinator;
 use crate::support::front::Front;
 use crate::support::gateway::{Gateway, signal};
@@ -34,6 +34,11 @@ const MANY: [(Client, u32); 3] = [(Client::Jdbc, 35), (Client::Dbapi, 30), (Clie
 
 /// The CLI runs one query in a process.
 const CLI_SHARE: u32 = 5;
+
+/// The way of clients whose query takes the table's whole time.
+fn lasting(address: &str) -> Way<'_> {
+    Way { lasts: Duration::from_secs(seconds()), ..address.into() }
+}
 
 async fn make_table() {
     let make = format!(
@@ -66,14 +71,16 @@ impl Running {
             all += own;
             let (address, source, statement) =
                 (address.to_owned(), source.clone(), statement.clone());
-            let run = async move { client.many(&address, &source, own, &statement).await };
+            let run = async move { client.many(lasting(&address), &source, own, &statement).await };
             queries.push((client, tokio::spawn(run)));
         }
         for _ in 0..(count * CLI_SHARE / 100).max(1) {
             all += 1;
             let (address, source, statement) =
                 (address.to_owned(), source.clone(), statement.clone());
-            let run = async move { vec![Client::Cli.outcome(&address, &source, &statement).await] };
+            let run = async move {
+                vec![Client::Cli.outcome(lasting(&address), &source, &statement).await]
+            };
             queries.push((Client::Cli, tokio::spawn(run)));
         }
         let running = Self { source, queries };

@@ -44,7 +44,7 @@ async fn transactions_of_python_are_right(gateway: &Gateway, addresses: &[String
             return;
         }
     }
-    panic!("a coordinator ran none of them: luck would not show");
+    panic!("one of {addresses:?} ran none of them: luck would not show");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,10 +14,9 @@ use tokio::process::{Child, Command};
 use super::coordinator::USER;
 use super::surroundings::file;
 
-/// The longest that one act of a client may take; then it is killed and the test fails. Two hundred
-/// queries of three minutes, with a minute and a half until all have started, take five on a small
-/// machine.
-const LIMIT: Duration = Duration::from_secs(600);
+/// The longest that one act of a client may take, beside what its queries last by themselves; then it
+/// is killed and the test fails.
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// One of the clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +71,8 @@ pub(crate) struct Way<'a> {
     pub(crate) encoding: Option<&'a str>,
     /// The source; without it, one that tells the act.
     pub(crate) source: Option<&'a str>,
+    /// How long its query lasts by itself, if that is long: it may take so much more.
+    pub(crate) lasts: Duration,
 }
 
 impl<'a> From<&'a str> for Way<'a> {
@@ -220,8 +221,14 @@ impl Client {
     }
 
     /// Runs one query of the CLI; how it ended.
-    pub(crate) async fn outcome(self, address: &str, source: &str, statement: &str) -> Outcome {
-        let output = run(self.command(address.into(), source, "rows", statement)).await;
+    pub(crate) async fn outcome(
+        self,
+        way: impl Into<Way<'_>>,
+        source: &str,
+        statement: &str,
+    ) -> Outcome {
+        let way = way.into();
+        let output = run_for(self.command(way, source, "rows", statement), way.lasts).await;
         if output.status.success() {
             let lines = output.stdout.iter().filter(|byte| **byte == b'\n').count();
             return Outcome::Rows(u64::try_from(lines).expect("fits"));
@@ -232,14 +239,15 @@ impl Client {
     /// Runs a query `count` times at once, each with a connection of its own; how each ended.
     pub(crate) async fn many(
         self,
-        address: &str,
+        way: impl Into<Way<'_>>,
         source: &str,
         count: u32,
         statement: &str,
     ) -> Vec<Outcome> {
-        let mut command = self.command(address.into(), source, "many", statement);
+        let way = way.into();
+        let mut command = self.command(way, source, "many", statement);
         command.arg(count.to_string());
-        self.outcomes(command, Duration::ZERO).await
+        self.outcomes(command, way.lasts).await
     }
 
     /// Starts a query `rate` times a second for some seconds, each with a connection of its own; a
@@ -256,12 +264,10 @@ impl Client {
         self.outcomes(command, Duration::from_secs(seconds.into())).await
     }
 
-    /// Runs a command that writes an outcome a line; it may take `more` than others.
-    async fn outcomes(self, mut command: Command, more: Duration) -> Vec<Outcome> {
+    /// Runs a command that lasts so long by itself, and writes an outcome a line.
+    async fn outcomes(self, command: Command, lasts: Duration) -> Vec<Outcome> {
         assert!(!matches!(self, Self::Cli | Self::SqlAlchemy), "{self:?} runs one query at a time");
-        command.stdin(Stdio::null()).kill_on_drop(true);
-        let output = tokio::time::timeout(LIMIT + more, command.output()).await;
-        let output = output.expect("its queries end").expect("the client starts");
+        let output = run_for(command, lasts).await;
         assert!(output.status.success(), "{self:?}: {}", explain(&output));
         String::from_utf8_lossy(&output.stdout).lines().map(Outcome::read).collect()
     }
@@ -310,14 +316,23 @@ impl Client {
     }
 }
 
-async fn run(mut command: Command) -> Output {
+async fn run(command: Command) -> Output {
+    run_for(command, Duration::ZERO).await
+}
+
+/// Runs a command that lasts so long by itself.
+async fn run_for(mut command: Command, lasts: Duration) -> Output {
     command.stdin(Stdio::null()).kill_on_drop(true);
-    within_limit(command.output()).await.expect("the client starts")
+    within(LIMIT + lasts, command.output()).await.expect("the client starts")
 }
 
 async fn within_limit<T>(act: impl Future<Output = T>) -> T {
-    let told = tokio::time::timeout(LIMIT, act).await;
-    told.unwrap_or_else(|_| panic!("a client was not done after {LIMIT:?}"))
+    within(LIMIT, act).await
+}
+
+async fn within<T>(limit: Duration, act: impl Future<Output = T>) -> T {
+    let told = tokio::time::timeout(limit, act).await;
+    told.unwrap_or_else(|_| panic!("a client was not done after {limit:?}"))
 }
 
 /// What a failed client said.
