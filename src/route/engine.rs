@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mlua::{
     AnyUserData, Function, Lua, LuaString, MetaMethod, Table, UserData, UserDataFields,
@@ -17,6 +18,7 @@ use super::facts::{Facts, OwnedFacts};
 use super::rules::RuleSet;
 use super::sandbox::{self, Guard, Kept, Kill, Limits};
 use super::verdict::{Answer, Decision, FailureKind, Given, RuleFailure};
+use crate::time::thread_cpu;
 
 /// The most fields of an answer that are looked at; more of them are unknown ones anyway.
 const FIELDS_MAX: usize = 8;
@@ -50,6 +52,15 @@ pub fn decide(rules: &Arc<RuleSet>, facts: &Facts<'_>) -> Decision {
     })
 }
 
+/// A machine that has just run its file.
+pub(super) struct Loaded {
+    pub(super) machine: Machine,
+    /// The functions that the script keeps.
+    pub(super) kept: Vec<Kept>,
+    /// What the file took of processor time; making the machine is not in it.
+    pub(super) spent: Duration,
+}
+
 /// A virtual machine that has run a rule set's file once and waits for requests.
 pub(super) struct Machine {
     lua: Lua,
@@ -64,11 +75,10 @@ pub(super) struct Machine {
 
 impl Machine {
     pub(super) fn new(rules: &RuleSet) -> Result<Self, RuleFailure> {
-        Self::load(rules).map(|(machine, _)| machine)
+        Self::load(rules).map(|loaded| loaded.machine)
     }
 
-    /// The same, and the functions that the script keeps.
-    pub(super) fn load(rules: &RuleSet) -> Result<(Self, Vec<Kept>), RuleFailure> {
+    pub(super) fn load(rules: &RuleSet) -> Result<Loaded, RuleFailure> {
         let limits = rules.limits();
         let names: Vec<_> = rules.groups().known.iter().map(|name| name.as_str()).collect();
         let failed = |error| failure(&error, None, rules.chunk());
@@ -80,7 +90,9 @@ impl Machine {
             .load(rules.bytecode())
             .set_name(format!("={}", rules.chunk()))
             .set_mode(mlua::chunk::ChunkMode::Binary);
+        let before = thread_cpu();
         let (ran, kill) = guard.watch(limits.of_loading().cpu, || chunk.exec());
+        let spent = thread_cpu().saturating_sub(before);
         ran.map_err(|error| {
             let failure = failure(&error, kill, rules.chunk());
             let message = format!("at the top level of the file: {}", failure.message);
@@ -106,7 +118,8 @@ impl Machine {
             .then(|| lua.globals().get("route_by_header"))
             .transpose()
             .map_err(failed)?;
-        Ok((Self { lua, guard, limits, route, by_header, request, seat }, kept))
+        let machine = Self { lua, guard, limits, route, by_header, request, seat };
+        Ok(Loaded { machine, kept, spent })
     }
 
     /// Whether a global of this name is there once the file has run.

@@ -15,7 +15,7 @@ use mlua::chunk::Compiler;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-use super::engine::{Machine, failure};
+use super::engine::{Loaded, failure};
 use super::sandbox::Limits;
 use super::verdict::{Groups, RuleFailure};
 use crate::config::Rules;
@@ -172,8 +172,7 @@ impl RuleSet {
             warnings: Vec::new(),
         };
         let failed = |failure| refused(&rules.chunk, failure);
-        let limit = rules.limits.of_loading().cpu;
-        let (machine, kept) = probe::within(limit, || Machine::load(&rules)).map_err(failed)?;
+        let Loaded { machine, kept, .. } = probe::load(&rules).map_err(failed)?;
         lint::check(&rules.bytecode, &kept, |global| machine.knows(global)).map_err(failed)?;
         let findings = probe::run(&machine, &rules, script).map_err(failed)?;
         rules.warnings = findings
