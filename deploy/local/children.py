@@ -134,6 +134,19 @@ class Children:
         stop_all(running)
 
 
+def with_children(command):
+    """Runs `command(children)` to its end, whatever ends it, and leaves no child: the exit code."""
+    stop_on_signals()
+    children = Children()
+    try:
+        return command(children)
+    except Stop as stop:
+        return stop.exit_code()
+    finally:
+        ignore_signals()
+        children.stop_all()
+
+
 def stop_all(children):
     """Asks each to end, and kills what is still there after a while."""
     for child in children:

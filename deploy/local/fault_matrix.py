@@ -12,7 +12,7 @@ from pathlib import Path
 import java
 import machine
 import toolbox
-from children import Children, Stop, ignore_signals, stop_on_signals
+from children import with_children
 from machine import CHECKOUT, Trouble, say
 
 TEST = "matrix::no_client_notices_a_fault_that_can_be_mended"
@@ -20,28 +20,27 @@ TIMEOUT = 3600
 
 
 def main():
-    """Installs the clients and runs one test in its long form."""
-    stop_on_signals()
-    children = Children()
+    """Runs the matrix in a folder of its own, which is gone afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="warren-faults-"))
-    tables = folder / "tables"
     try:
-        clients = toolbox.clients(java.find(), folder / "tools.log")
-        env = {**machine.cargo_environment(), **clients, "WARREN_TEST_FAULT_MATRIX": str(tables)}
-        argv = ["cargo", "test", "--locked", "--test", "real", "--", "--exact", TEST, "--nocapture"]
-        code = children.run("the matrix", argv, TIMEOUT, cwd=CHECKOUT, env=env)
-        if tables.exists():
-            say()
-            say(tables.read_text())
-        if code != 0:
-            raise Trouble(f"the matrix failed (code {code})")
-        return 0
-    except Stop as stop:
-        return stop.exit_code()
+        return with_children(lambda children: matrix(children, folder))
     finally:
-        ignore_signals()
-        children.stop_all()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def matrix(children, folder):
+    """Installs the clients and runs one test in its long form."""
+    tables = folder / "tables"
+    clients = toolbox.clients(java.find(), folder / "tools.log")
+    env = {**machine.cargo_environment(), **clients, "WARREN_TEST_FAULT_MATRIX": str(tables)}
+    argv = ["cargo", "test", "--locked", "--test", "real", "--", "--exact", TEST, "--nocapture"]
+    code = children.run("the matrix", argv, TIMEOUT, cwd=CHECKOUT, env=env)
+    if tables.exists():
+        say()
+        say(tables.read_text())
+    if code != 0:
+        raise Trouble(f"the matrix failed (code {code})")
+    return 0
 
 
 if __name__ == "__main__":
