@@ -34,3 +34,19 @@ function route_by_header(request)
   end
   return nil
 end
+
+--- True for about `percent` of a hundred texts (users, sources …), and for one text always the same:
+--- its bytes decide, not chance. False for nil.
+function in_share(text: string?, percent: number): boolean
+  if text == nil then
+    return false
+  end
+  local hash = 2463534242
+  for i = 1, math.min(#text, 256) do
+    hash = bit32.bxor(hash, string.byte(text, i))
+    hash = bit32.bxor(hash, bit32.lshift(hash, 13))
+    hash = bit32.bxor(hash, bit32.rshift(hash, 17))
+    hash = bit32.bxor(hash, bit32.lshift(hash, 5))
+  end
+  return hash % 10000 < percent * 100
+end

@@ -12,6 +12,7 @@ pub mod guard;
 mod peers;
 pub mod problem;
 mod rollouts;
+mod rules;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -96,6 +97,7 @@ fn router(shared: Shared) -> Router {
         .route("/api/v1/rollouts/{id}/abort", post(rollouts::abort))
         .route("/api/v1/explain", post(explain::explain))
         .merge(backends::router())
+        .merge(rules::router())
         .layer(from_fn_with_state(shared.clone(), guard::authorize));
     Router::new()
         .route("/livez", get(|| async { "alive\n" }))

@@ -31,7 +31,6 @@ use crate::gateway::{Gateway, Parts};
 use crate::history::{self, History, JournalError};
 use crate::proxy::peers::Here;
 use crate::proxy::service::Service;
-use crate::route::reload::RuleBook;
 use crate::route::rules::RulesError;
 use crate::state;
 use crate::sticky::Sticky;
@@ -188,14 +187,15 @@ async fn start(
             history::ship_leftovers(config.state_folder.clone(), slot, journal, store.clone());
         handle.spawn(leftovers);
     }
-    let groups: Vec<_> = config.groups.iter().map(|group| group.name.clone()).collect();
-    let rules = RuleBook::start(&config.rules, &groups).map_err(AppError::Rules)?;
+    let known = &*store;
+    let (rules, intents) =
+        tokio::join!(control::rules::begin(&config, known), Start::load(&config, known));
+    let rules = rules.map_err(AppError::Rules)?;
     let cookie_key = match &config.listen.cookie_key {
         Some(secret) => secret.reveal().as_bytes().to_vec(),
         None => state::kept_random(&config.state_folder.join("cookie-key"))
             .map_err(|error| AppError::StateFolder("cookie-key in it".to_owned(), error))?,
     };
-    let intents = Start::load(&config, store.as_ref()).await;
     let registry = Registry::new(config.clone(), |cluster| intents.of(cluster));
     let sticky = Sticky::new(
         config.limits.hot_routes,

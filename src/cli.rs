@@ -1,7 +1,7 @@
 //! The command line: what operators type, and what they read and script against.
 //!
-//! `serve` and `check` work with a settings file; all else speaks to a running Warren through the
-//! operators' API, and has no second way in. Answers go to standard output, all else to standard
+//! `serve` and `check` work with a settings file, `rules replay` reads the store; all else speaks
+//! to a running Warren through the operators' API, and has no second way in. Answers go to standard output, all else to standard
 //! error. Exit codes are in [`exit`], and like flags they are a promise; see `docs/cli.md`.
 
 mod check;
@@ -9,11 +9,13 @@ mod client;
 mod clusters;
 mod doctor;
 pub mod exit;
+mod explanation;
 mod finding;
 mod locate;
 mod operators;
 mod rollout;
 mod route;
+mod rules;
 mod serve;
 mod supervise;
 mod table;
@@ -33,6 +35,7 @@ use crate::supervise::{SuperviseError, UpgradeError};
 use client::ClientError;
 use exit::Exit;
 use locate::NoConfig;
+use rules::replay::ReplayFailure;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -44,6 +47,7 @@ Examples:
   warren clusters drain bi-blue --wait        take one out, until nothing is left there
   warren rollout start bi --to bi-green --wait
   warren route -H 'X-Trino-Source: Apache Superset' --query 'SELECT 1'
+  warren rules test                           run the tests of the rules
 
 Where settings are looked for: --config, $WARREN_CONFIG, ./conf/warren.toml, ./warren.toml,
 /etc/warren/warren.toml. The first one counts.
@@ -71,6 +75,7 @@ enum Verb {
     Clusters(clusters::Clusters),
     Rollout(rollout::Rollout),
     Route(route::Route),
+    Rules(rules::Rules),
 }
 
 fn after_help() -> String {
@@ -109,6 +114,8 @@ enum Failure {
     Supervise(#[from] SuperviseError),
     #[error(transparent)]
     Upgrade(#[from] UpgradeError),
+    #[error(transparent)]
+    Replay(#[from] ReplayFailure),
     #[error("{0}")]
     Usage(String),
     #[error("{0}")]
@@ -127,6 +134,7 @@ impl Failure {
             | Self::App(_)
             | Self::Supervise(_)
             | Self::Upgrade(_)
+            | Self::Replay(_)
             | Self::Late(_)
             | Self::Output(_) => Exit::Failed,
             Self::NoConfig(_) | Self::Usage(_) => Exit::Usage,
@@ -161,6 +169,7 @@ fn run(arguments: impl IntoIterator<Item = OsString>, shell: &mut Shell<'_>) -> 
         Verb::Clusters(clusters) => clusters.run(shell),
         Verb::Rollout(rollout) => rollout.run(shell),
         Verb::Route(route) => route.run(shell),
+        Verb::Rules(rules) => rules.run(shell),
     };
     let failure = match done {
         Ok(exit) => return exit,
@@ -180,6 +189,12 @@ fn explain_usage(error: &clap::Error, shell: &mut Shell<'_>) -> Exit {
     let to = if error.use_stderr() { &mut shell.err } else { &mut shell.out };
     drop(write!(to, "{}", error.render()));
     exit
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// Writes a failure with its causes.

@@ -10,6 +10,7 @@ pub mod live;
 pub mod load;
 pub mod registry;
 pub mod traffic;
+pub mod wish;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};

@@ -10,6 +10,7 @@ mod raw;
 mod resolve;
 mod restart;
 pub mod secret;
+mod services;
 pub mod settings;
 mod size;
 mod statement_paths;
@@ -29,6 +30,7 @@ pub use clusters::{
 };
 pub use resolve::{load, parse};
 pub use restart::needs_restart;
+pub use services::{OnFailure, RuleHttp, ServiceUrl};
 
 /// All settings, checked.
 #[derive(Debug, Clone)]
@@ -45,7 +47,7 @@ pub struct Config {
     pub store: StoreUrl,
     /// `[store] keep_history`: how long the store keeps the history of queries. Default: 30 days.
     pub keep_history: Duration,
-    /// `[state] folder`: journal, last known intents, id of this gateway. Absolute.
+    /// `[state] folder`: journal, last known intents and rules, id of this gateway. Absolute.
     pub state_folder: PathBuf,
     /// `[rules]`.
     pub rules: Rules,
@@ -67,6 +69,13 @@ pub struct Config {
     pub groups: Vec<Group>,
     /// `[[clusters]]`, in the order of the file.
     pub clusters: Vec<ClusterConfig>,
+}
+
+impl Config {
+    /// The names of all groups, in the order of the file: those that rules may name.
+    pub fn group_names(&self) -> Vec<GroupName> {
+        self.groups.iter().map(|group| group.name.clone()).collect()
+    }
 }
 
 /// `[listen]`.
@@ -145,13 +154,22 @@ impl Scheme {
 }
 
 impl Listen {
+    /// The name of the port for clients with this number.
+    pub fn name_of(&self, port: u16) -> &str {
+        let further = self.more.iter().find(|listener| listener.address.port() == port);
+        further.map_or(FIRST, |listener| &listener.name)
+    }
+
     /// All ports for clients, that of `client` first.
     pub fn listeners(&self) -> Vec<Listener> {
         let first =
-            Listener { name: "client".to_owned(), address: self.client, tls: self.tls.clone() };
+            Listener { name: FIRST.to_owned(), address: self.client, tls: self.tls.clone() };
         std::iter::once(first).chain(self.more.iter().cloned()).collect()
     }
 }
+
+/// The name of the port in `[listen]`.
+pub const FIRST: &str = "client";
 
 /// A port for clients.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -218,6 +236,21 @@ pub struct Rules {
     pub cpu: Duration,
     /// `memory`: the most memory of one virtual machine, in bytes. Default: 32 MiB.
     pub memory: usize,
+    /// `on_error`: what becomes of a query for which the rules failed. Default: default_group.
+    pub on_error: OnError,
+    /// `alarm_after`: how many failures in a row raise the alarm. Default: 10.
+    pub alarm_after: u32,
+    /// `http`: what rules may call; `None`: nothing.
+    pub http: Option<RuleHttp>,
+}
+
+/// `[rules] on_error`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnError {
+    /// It goes to the default group.
+    DefaultGroup,
+    /// It is refused.
+    Reject,
 }
 
 /// `[paths]`.

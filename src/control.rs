@@ -1,5 +1,5 @@
-//! The control side's own duties: intent from the store, settings from the file, what is open
-//! anywhere, forgetting.
+//! The control side's own duties: intent and rules from the store, settings from the file, what is
+//! open anywhere, where services are, forgetting.
 //!
 //! Each is a task that reads the whole state and can be run again at any time; what went wrong is
 //! told, and the next run is the retry.
@@ -10,6 +10,8 @@ pub mod intents;
 mod peers;
 pub mod reload;
 pub mod retention;
+pub mod rules;
+mod services;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -51,6 +53,8 @@ pub fn start(gateway: &Arc<Gateway>, start: Start, stopped: &watch::Receiver<boo
     run("retention", retention::keep(gateway.clone()), stopped);
     run("recall", recall(gateway.clone()), stopped);
     run("rules", gateway.rules.clone().watch(), stopped);
+    run("versions", rules::keep(gateway.clone()), stopped);
+    run("services", services::keep(gateway.clone()), stopped);
 }
 
 /// Runs a task until the gateway ends.

@@ -9,7 +9,11 @@ pub mod in_flight;
 pub mod kept;
 pub mod outlast;
 pub mod peers;
+pub mod rule_alarm;
+pub mod services;
+mod standings;
 pub mod traffic;
+pub mod wish;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -18,16 +22,15 @@ use std::time::Duration;
 use ring::hmac;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
-use tracing::{error, info, warn};
+use tracing::info;
 
 use crate::cluster::registry::{Fleet, Registry};
+use crate::cluster::wish::Wish;
 use crate::cluster::{Cluster, Reservation};
 use crate::health::verdict::{Evidence, Health, Thresholds};
 use crate::history::Recorder;
-use crate::ids::{CoordinatorId, GroupName, QueryId};
+use crate::ids::{CoordinatorId, QueryId};
 use crate::route::reload::RuleBook;
-use crate::route::rules::RuleSet;
-use crate::route::verdict::RuleFailure;
 use crate::sticky::Sticky;
 use crate::sticky::asking::Asking;
 use crate::store::{Store, StoreError};
@@ -39,6 +42,8 @@ use in_flight::InFlight;
 use kept::Kept;
 use outlast::Outlast;
 use peers::{Peer, Peers, Silent};
+use rule_alarm::RuleAlarm;
+use services::Services;
 
 /// Compares secrets in a time that does not tell where the difference is.
 pub fn equal_secrets(left: &[u8], right: &[u8]) -> bool {
@@ -66,6 +71,10 @@ pub struct Gateway {
     pub in_flight: InFlight,
     /// Tells of rules that fail, and not each time.
     pub rule_alarm: RuleAlarm,
+    /// Asks services what rules want to know.
+    pub services: Services,
+    /// How many long statements may be read for the rules at once.
+    pub readings: Arc<Semaphore>,
     /// Room for statements in memory, in bytes.
     pub statements: Arc<Semaphore>,
     /// Signs the cookie that keeps a browser at one coordinator.
@@ -118,6 +127,10 @@ pub struct Parts {
 /// A gateway that knows nothing of its clusters after this time is as ready as it gets.
 const PROBED_BY: Duration = Duration::from_secs(5);
 
+/// Long statements that are read for the rules at once, beside the data path: more would only take the
+/// processors from it.
+const READINGS: usize = 2;
+
 /// Idle connections that the data path's own exchanges keep.
 const POOL: usize = 1024;
 
@@ -133,9 +146,11 @@ impl Gateway {
             upstream: Upstream::with_pool(POOL),
             recorder: parts.recorder,
             held: Held::new(parts.metrics.clone()),
+            services: Services::new(parts.metrics.clone()),
             metrics: parts.metrics,
             in_flight: InFlight::default(),
             rule_alarm: RuleAlarm::default(),
+            readings: Arc::new(Semaphore::new(READINGS)),
             statements: Arc::new(Semaphore::new(room)),
             cookie_key: hmac::Key::new(hmac::HMAC_SHA256, &parts.cookie_key),
             kept: Kept::default(),
@@ -151,15 +166,15 @@ impl Gateway {
         })
     }
 
-    /// Chooses a cluster for a query of the group `named`, one that was not `tried`, and counts it where
-    /// another group, or a cluster that is not ready, stands in.
-    pub fn choose(&self, fleet: &Fleet, named: &GroupName, tried: &[u64]) -> Option<Reservation> {
-        let (group, reservation) = fleet.choose(named, tried)?;
-        if group.name() != named {
-            self.metrics.fallback(named.as_str(), group.name().as_str());
+    /// Chooses a cluster for a query, one that was not `tried`, and counts it where a group that the wish
+    /// does not name, or a cluster that is not ready, stands in.
+    pub fn choose(&self, fleet: &Fleet, wish: &Wish, tried: &[u64]) -> Option<Reservation> {
+        let (group, reservation) = fleet.choose(wish, tried)?;
+        if !wish.names(group.name()) {
+            self.metrics.fallback(wish.group.as_str(), group.name().as_str());
         }
         if !reservation.cluster().is_ready() {
-            self.metrics.tried_unhealthy(named.as_str());
+            self.metrics.tried_unhealthy(wish.group.as_str());
         }
         Some(reservation)
     }
@@ -253,26 +268,5 @@ impl Gateway {
         let index = self.own_ids.fetch_add(1, Ordering::Relaxed) % 100_000;
         let text = format!("19700101_000000_{index:05}_zzzzz");
         QueryId::parse(&text).expect("it has the form of an id")
-    }
-}
-
-/// Tells of rules that fail: each version once at first, then each thousandth time.
-#[derive(Debug, Default)]
-pub struct RuleAlarm {
-    failures: AtomicU64,
-}
-
-impl RuleAlarm {
-    /// A decision failed.
-    pub fn tell(&self, failure: &RuleFailure, rules: &RuleSet) {
-        let count = self.failures.fetch_add(1, Ordering::Relaxed);
-        if count.is_multiple_of(1000) {
-            error!(
-                version = %rules.version(), kind = failure.kind.as_str(), error = %failure, count,
-                "a rule failed; its query went to the default group"
-            );
-        } else if count < 10 {
-            warn!(version = %rules.version(), error = %failure, "a rule failed");
-        }
     }
 }

@@ -1,11 +1,14 @@
 //! The way to a cluster and back: Pingora's phases (`service`), each a few lines that call the
 //! owner of the step.
 //!
-//! Submits are ended here (`submit`, `place`): only a request that is wholly ours can be sent
-//! elsewhere when its cluster cannot take it, and moved until it has begun (`rebind`). Everything else streams through Pingora to the owner that
-//! `follow` finds; its bytes are looked at (`observe`) and not touched, but for clusters that do
-//! not honour forwarded headers (`rewrite`). All answers of our own come from `rescue`.
+//! Submits are ended here (`submit`, `asking`, `amend`, `place`): only a request that is wholly ours
+//! can be sent elsewhere when its cluster cannot take it, and moved until it has begun (`rebind`).
+//! Everything else streams through Pingora to the owner that `follow` finds; its bytes are looked at
+//! (`observe`) and not touched, but for clusters that do not honour forwarded headers (`rewrite`).
+//! All answers of our own come from `rescue`.
 
+mod amend;
+mod asking;
 pub mod context;
 pub mod cookie;
 pub mod decode;

@@ -2,16 +2,26 @@
 //!
 //! A rule set is compiled and tried on a scratch virtual machine before it is swapped in; each
 //! worker thread has a machine of its own, so a decision takes no lock. What goes wrong in a rule
-//! sends that query to the default group and is counted; it never fails the query.
+//! is counted, and sends that query to the default group unless the settings say otherwise.
 
+mod answer;
 mod bytecode;
+pub mod changes;
 mod closures;
 pub mod engine;
+pub mod explain;
 pub mod facts;
+pub mod priority;
 pub mod reload;
+mod request;
 pub mod rules;
 pub mod sandbox;
+pub mod services;
+pub mod standing;
+mod states;
+pub mod suite;
+pub mod texts;
 pub mod verdict;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

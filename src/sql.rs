@@ -35,7 +35,7 @@ use self::token::Token;
 pub use self::body::{Envelope, decoded, is_utf8};
 pub use self::kind::Kind;
 pub use self::names::{TABLES_MAX, Table};
-pub use self::prepared::{PREPARED_MAX, Prepared};
+pub use self::prepared::{PREPARED_MAX, Prepared, url_decoded};
 
 /// What the request says beside its statement.
 #[derive(Clone, Copy, Debug, Default)]
@@ -76,6 +76,18 @@ pub struct Analysis<'a> {
 }
 
 impl Analysis<'_> {
+    /// The same with a text of its own.
+    pub fn into_owned(self) -> Analysis<'static> {
+        Analysis { text: Cow::Owned(self.text.into_owned()), ..self }
+    }
+
+    /// What was read may not be all, or not what it seems.
+    pub fn doubt(&mut self, why: &str) {
+        self.is_fully_read = false;
+        self.is_read_only = false;
+        self.parse_error = Some(why.to_owned());
+    }
+
     /// The fingerprint of the text: see `docs/sql-analysis.md`. Computed when asked for.
     pub fn digest(&self) -> String {
         digest::digest(&self.text)
@@ -128,15 +140,10 @@ pub fn analyse_bytes<'a>(body: &'a [u8], session: &Session<'_>) -> Analysis<'a> 
     let (text, is_lossy) = decoded(body);
     let mut analysis = match text {
         Cow::Borrowed(text) => analyse(text, session),
-        Cow::Owned(text) => {
-            let analysis = analyse(&text, session);
-            Analysis { text: Cow::Owned(analysis.text.into_owned()), ..analysis }
-        }
+        Cow::Owned(text) => analyse(&text, session).into_owned(),
     };
     if is_lossy {
-        analysis.is_fully_read = false;
-        analysis.is_read_only = false;
-        analysis.parse_error = Some("the statement is not UTF-8".to_owned());
+        analysis.doubt("the statement is not UTF-8");
     }
     analysis
 }

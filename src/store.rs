@@ -12,10 +12,13 @@ pub mod lease;
 mod mysql;
 mod place;
 pub mod rollout;
+pub mod rules;
+mod schema;
 mod sqlite;
 
 use std::sync::Arc;
 use std::time::Duration;
+
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -23,11 +26,12 @@ use thiserror::Error;
 
 use crate::config::StoreUrl;
 use crate::history::fit::{LABEL_BYTES, LINE_BYTES, cut};
-use crate::history::record::{Recorded, Sighting};
+use crate::history::record::{Recorded, Request, Sighting};
 use crate::ids::{ClusterName, GroupName, QueryId};
 use holdings::{HoldingsRow, HoldingsWord};
 use lease::Fence;
 use rollout::{EndedQuery, NewRollout, RolloutRow, Wish};
+use rules::{Activation, ActiveRules, NewRules, PutRules, RulesRow, RulesTexts};
 
 /// Why a store did not do what it was asked.
 #[derive(Debug, Error)]
@@ -54,6 +58,9 @@ pub enum StoreError {
 /// The most rows of one answer of the history.
 const HISTORY_MAX: u32 = 10_000;
 
+/// Comes after every query id: these begin with a digit.
+pub const AFTER_ALL_IDS: &str = "a";
+
 /// A word in the column of an intent that is none, written by somebody else or a later version.
 #[derive(Debug, Error)]
 #[error("`{0}` is no intent, expected `active`, `standby`, `draining` or `drained`")]
@@ -70,6 +77,15 @@ pub fn open(url: &StoreUrl) -> Result<Arc<dyn Store>, StoreError> {
 /// The same for a process whose supervisor holds the file ([`hold`]): two of them may use it at once.
 pub fn open_held(url: &StoreUrl) -> Result<Arc<dyn Store>, StoreError> {
     open_with(url, sqlite::Guard::Supervisor)
+}
+
+/// Opens the store to read beside the gateways that write. Changes nothing: tables of another version
+/// are refused, and so is each call that writes. Of a MySQL server the answer is waited for.
+pub async fn open_to_read(url: &StoreUrl) -> Result<Arc<dyn Store>, StoreError> {
+    match url {
+        StoreUrl::Sqlite(file) => Ok(Arc::new(sqlite::SqliteStore::open_to_read(file)?)),
+        StoreUrl::Mysql(url) => Ok(Arc::new(mysql::MysqlStore::open_to_read(url.reveal()).await?)),
+    }
 }
 
 /// Keeps other gateways from an SQLite file as long as what it gives lives.
@@ -192,6 +208,8 @@ pub struct HistoryRow {
     pub source: Option<String>,
     /// `X-Trino-Client-Tags`.
     pub tags: Option<String>,
+    /// The request as the rules saw it; older gateways kept none.
+    pub request: Option<Request>,
     /// The statement.
     pub statement: String,
     /// When its submit was answered; `None` when only the end was seen.
@@ -229,7 +247,17 @@ pub trait Store: Send + Sync {
     /// Sets the intent of clusters that the store has never seen, and leaves the others.
     async fn seed_intents(&self, seeds: Vec<IntentChange>) -> Result<(), StoreError>;
     /// The newest rows of the query history, by the time in their ids; at most 10,000.
-    async fn history(&self, limit: u32) -> Result<Vec<HistoryRow>, StoreError>;
+    async fn history(&self, limit: u32) -> Result<Vec<HistoryRow>, StoreError> {
+        self.history_between("", AFTER_ALL_IDS, limit).await
+    }
+    /// The newest of the rows whose ids, compared as texts, are not before `since` and come before
+    /// `before`, the newest first; at most 10,000.
+    async fn history_between(
+        &self,
+        since: &str,
+        before: &str,
+        limit: u32,
+    ) -> Result<Vec<HistoryRow>, StoreError>;
     /// Takes the lease `name` for `holder`, or holds it on, for `term`; `None`: another one holds it.
     /// The time is that of the store, so gateways whose clocks differ agree.
     async fn lease(
@@ -277,6 +305,19 @@ pub trait Store: Send + Sync {
     async fn tell_holdings(&self, word: HoldingsWord, forget: Duration) -> Result<(), StoreError>;
     /// What each process said last.
     async fn holdings(&self) -> Result<Vec<HoldingsRow>, StoreError>;
+    /// Keeps a version of the rules, or finds the one that has the same texts.
+    async fn put_rules(&self, new: NewRules) -> Result<PutRules, StoreError>;
+    /// The newest versions of the rules, the newest first.
+    async fn newest_rules(&self, limit: u32) -> Result<Vec<RulesRow>, StoreError>;
+    /// One version of the rules.
+    async fn rules(&self, number: u64) -> Result<Option<RulesTexts>, StoreError>;
+    /// The version that came into force last, on any gateway, from its file or by an activation.
+    async fn last_used_rules(&self) -> Result<Option<RulesTexts>, StoreError>;
+    /// Which version is active; cheap, polled each second.
+    async fn active_rules(&self) -> Result<ActiveRules, StoreError>;
+    /// Makes a version the active one and notes who did it, in one transaction; `None`: another one
+    /// was active than the caller knew, or there is no such version.
+    async fn activate_rules(&self, asked: Activation) -> Result<Option<ActiveRules>, StoreError>;
     /// Where the store is, without credentials, for logs.
     fn place(&self) -> &str;
 }

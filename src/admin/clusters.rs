@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use super::Shared;
-use super::problem::{Problem, status_of};
+use super::problem::{Problem, Readable, status_of};
 use crate::cluster::Cluster;
 use crate::cluster::registry::Fleet;
 use crate::control::intents;
@@ -108,7 +108,7 @@ pub(super) struct WantedIntent {
 /// it shows a sign of life.
 pub(super) async fn give_up(
     State(shared): State<Shared>,
-    Path(name): Path<String>,
+    Readable(Path(name)): Readable<Path<String>>,
 ) -> Result<Json<ClusterView>, Problem> {
     let fleet = shared.gateway.registry.fleet();
     let cluster = fleet.clusters.iter().find(|cluster| cluster.name().as_str() == name);
@@ -136,7 +136,7 @@ pub(super) struct LeftView {
 
 pub(super) async fn left(
     State(shared): State<Shared>,
-    Path(name): Path<String>,
+    Readable(Path(name)): Readable<Path<String>>,
 ) -> Result<Json<LeftView>, Problem> {
     let fleet = shared.gateway.registry.fleet();
     let cluster = fleet.clusters.iter().find(|cluster| cluster.name().as_str() == name);
@@ -169,7 +169,7 @@ fn unknown(fleet: &Fleet, name: &str) -> Problem {
 
 pub(super) async fn set_intent(
     State(shared): State<Shared>,
-    Path(name): Path<String>,
+    Readable(Path(name)): Readable<Path<String>>,
     wanted: Result<Json<WantedIntent>, JsonRejection>,
 ) -> Result<Json<IntentRow>, Problem> {
     let bad = |text: String| Problem::new(StatusCode::BAD_REQUEST, text);

@@ -82,13 +82,16 @@ fn read_gateway(gateway: &Gateway) {
     metrics.rules.with_label_values(&[&rules.version.to_string()]).set(1);
     let journal = gateway.recorder.stats();
     let hot = gateway.sticky.hot();
-    let figures: [(&str, u64); 18] = [
+    let figures: [(&str, u64); 21] = [
         ("in_flight", gateway.in_flight.count()),
         ("hot_routes", u64::try_from(hot.len()).unwrap_or(u64::MAX)),
         ("hot_routes_early_sweeps", hot.early_sweeps()),
         ("open_dropped", gateway.sticky.unfinished.dropped()),
         ("coordinators", u64::try_from(gateway.sticky.coordinators()).unwrap_or(u64::MAX)),
+        ("rules_alarm", u64::from(gateway.rule_alarm.is_raised())),
         ("rules_rejected", u64::from(rules.last_error.is_some())),
+        ("rules_fallback", u64::from(rules.is_fallback)),
+        ("rules_number", rules.source.number()),
         ("rules_reloads", rules.reloads_ok),
         ("rules_reloads_failed", rules.reloads_failed),
         ("journal_events", journal.recorded()),

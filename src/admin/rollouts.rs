@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tracing::info;
 
 use super::Shared;
-use super::problem::{Problem, status_of};
+use super::problem::{Problem, Readable, status_of};
 use crate::cluster::registry::Fleet;
 use crate::ids::{ClusterName, GroupName};
 use crate::rollout::{Asked, Canary, OnTimeout, Rollout, Step};
@@ -206,7 +206,7 @@ fn canary(text: &str) -> Result<Canary, String> {
 
 pub(super) async fn list(
     State(shared): State<Shared>,
-    Query(page): Query<Page>,
+    Readable(Query(page)): Readable<Query<Page>>,
 ) -> Result<Json<Vec<RolloutView>>, Problem> {
     let limit = page.limit.unwrap_or(LISTED);
     let rows = shared.gateway.store.newest_rollouts(limit).await.map_err(|error| away(&error))?;
@@ -215,7 +215,7 @@ pub(super) async fn list(
 
 pub(super) async fn show(
     State(shared): State<Shared>,
-    Path(id): Path<u64>,
+    Readable(Path(id)): Readable<Path<u64>>,
 ) -> Result<Json<RolloutView>, Problem> {
     find(&shared, id).await.map(Json)
 }
@@ -228,7 +228,7 @@ async fn find(shared: &Shared, id: u64) -> Result<RolloutView, Problem> {
 
 pub(super) async fn abort(
     State(shared): State<Shared>,
-    Path(id): Path<u64>,
+    Readable(Path(id)): Readable<Path<u64>>,
     wanted: Result<Json<WantedAbort>, JsonRejection>,
 ) -> Result<Json<RolloutView>, Problem> {
     let Json(wanted) = wanted.map_err(|error| bad(error.body_text()))?;

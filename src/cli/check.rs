@@ -10,10 +10,10 @@ use serde_json::json;
 
 use super::exit::Exit;
 use super::finding::{self, Finding, Grade};
-use super::{Failure, Shell, locate};
+use super::{Failure, Shell, chain, locate};
 use crate::app::open_files;
 use crate::config::{self, Config, StoreUrl};
-use crate::route::rules::RuleSet;
+use crate::route::texts::{Texts, Tried};
 use crate::store;
 
 const EXAMPLES: &str = "\
@@ -80,18 +80,24 @@ fn check_open_files(config: &Config) -> Option<Finding> {
     Some(Finding::warning("settings", "limits.held", told))
 }
 
-/// Compiles the rules and tries them on a machine of their own.
+/// Compiles the rules, tries them on a machine of their own, and runs their tests.
 fn check_rules(config: &Config) -> Vec<Finding> {
     let subject = config.rules.file.display().to_string();
-    let groups: Vec<_> = config.groups.iter().map(|group| group.name.clone()).collect();
-    match RuleSet::load(&config.rules, &groups) {
-        Ok(rules) => {
-            let version = format!("version {}", rules.version());
+    let texts = Texts::read(&config.rules.file);
+    match texts.and_then(|texts| texts.tried(&config.rules, &config.group_names())) {
+        Ok(Tried { rules, cases }) => {
+            let version = match cases {
+                0 => format!("version {}", rules.version()),
+                cases => format!("version {}, holds its {cases} cases of tests", rules.version()),
+            };
             let warnings = rules.warnings().iter().map(|warning| ("rules", warning.to_string()));
             let warnings = warnings.map(|(room, text)| Finding::warning(room, &subject, text));
             std::iter::once(Finding::fine("rules", &subject, version)).chain(warnings).collect()
         }
-        Err(error) => vec![Finding::problem("rules", &subject, chain(&error))],
+        Err(error) => {
+            let findings = error.findings().into_iter();
+            findings.map(|text| Finding::problem("rules", &subject, text)).collect()
+        }
     }
 }
 
@@ -126,10 +132,4 @@ fn ask_store(url: &StoreUrl) -> Finding {
         Ok(_) => Finding::fine("store", store.place(), "answers".to_owned()),
         Err(error) => Finding::problem("store", store.place(), chain(&error)),
     }
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -26,7 +26,7 @@ pub(super) enum ClientError {
         source: Box<ureq::Error>,
     },
     #[error("get this from {url}: {status}: {text}")]
-    Refused { url: String, status: StatusCode, text: String },
+    Refused { url: String, status: StatusCode, text: String, findings: Vec<String> },
     #[error("understand the answer of {url}: {what}; is this the operators' port of Warren?")]
     Odd { url: String, what: String },
 }
@@ -117,15 +117,22 @@ fn understand(
 #[derive(Deserialize)]
 struct Complaint {
     error: String,
+    /// All that was found, if it is told.
+    #[serde(default)]
+    findings: Vec<String>,
 }
 
 fn refused(url: String, status: StatusCode, body: &[u8]) -> ClientError {
+    let mut findings = Vec::new();
     let text = match serde_json::from_slice::<Complaint>(body) {
-        Ok(complaint) => complaint.error,
+        Ok(complaint) => {
+            findings = complaint.findings;
+            complaint.error
+        }
         Err(_) if status == StatusCode::UNAUTHORIZED => {
             "give the token by --token-file or $WARREN_TOKEN".to_owned()
         }
         Err(_) => String::from_utf8_lossy(body).chars().take(200).collect(),
     };
-    ClientError::Refused { url, status, text }
+    ClientError::Refused { url, status, text, findings }
 }

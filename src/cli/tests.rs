@@ -1,5 +1,6 @@
 //! Command lines in; answers, complaints and exit codes out.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -11,6 +12,10 @@ use expect_test::{Expect, expect};
 
 use super::exit::Exit;
 use super::{Arguments, Shell, run};
+use crate::config::StoreUrl;
+use crate::history::record::{EndCause, Ending, Event, Recorded, Request, Submission};
+use crate::ids::{ClusterName, GroupName, QueryId};
+use crate::{store, time};
 
 const DOCS: &str = include_str!("../../docs/cli.md");
 
@@ -223,7 +228,7 @@ fn a_route_is_explained() {
         r#"{"group":"bi","rule":"superset","reason":"X-Trino-Source is Apache Superset","cluster":
         "bi-blue","candidates":[{"name":"bi-blue","intent":"active","health":"ready","load":3.5,
         "chosen":true,"why_not":null},{"name":"bi-green","intent":"standby","health":"ready","load":
-        0.0,"chosen":false,"why_not":"its intent is standby"}]}"#,
+        0.0,"chosen":false,"why_not":"its intent is standby"}],"priority":50}"#,
     );
     let admin = format!("http://{}", server.address);
     let line = [
@@ -245,6 +250,7 @@ fn a_route_is_explained() {
         group    bi
         rule     superset
         reason   X-Trino-Source is Apache Superset
+        priority 50
         cluster  bi-blue
 
         CANDIDATE  INTENT   HEALTH  LOAD  CHOSEN
@@ -254,7 +260,7 @@ fn a_route_is_explained() {
     );
     let asked = server.asked.lock().expect("not poisoned")[0].clone();
     assert!(asked.starts_with("POST /api/v1/explain HTTP/1.1\r\n"), "{asked}");
-    let body = r#"{"headers":[["X-Trino-Source","Apache Superset"],["X-Trino-Client-Tags",""]],"query":"SELECT 1","user":null}"#;
+    let body = r#"{"headers":[["X-Trino-Source","Apache Superset"],["X-Trino-Client-Tags",""]],"listener":null,"query":"SELECT 1","remote_addr":null,"user":null}"#;
     assert!(asked.ends_with(body), "{asked}");
 }
 
@@ -281,6 +287,276 @@ fn a_route_to_nowhere_is_a_no() {
         bi-blue    active  starting     -  it is starting
     "#]],
     );
+}
+
+const RULES: &str = r#"{"source":"version","number":8,"hash":"5f0c1a9e1234","loaded_at_ms":1767225600000,
+"fallback":false,"warnings":[],"error":{"text":"route.lua:1: no","findings":["a"],"line":1,"at_ms":5},
+"active":9,"before":8,"versions":[
+{"number":9,"hash":"aaaaaaaaaaaa","author":"ana","comment":"more \u001b[2J","at_ms":1767225600000,"used_ms":1767225600000},
+{"number":8,"hash":"5f0c1a9e1234","author":"file","comment":"","at_ms":1767225500000,"used_ms":null}],
+"store_error":null}"#;
+
+#[test]
+fn versions_of_rules_are_listed() {
+    let server = answering("200 OK", RULES);
+    let admin = format!("http://{}", server.address);
+    check(
+        &["rules", "list", "--limit", "2", "--admin", &admin],
+        &[],
+        expect![[r#"
+            exit 0
+            in force  version 8 (5f0c1a9e1234)
+            active    version 9
+            error     route.lua:1: no
+
+            VERSION  HASH          STATE   AUTHOR  PUT                   IN FORCE LAST         COMMENT
+                  9  aaaaaaaaaaaa  active  ana     2026-01-01T00:00:00Z  2026-01-01T00:00:00Z  more �[2J
+                  8  5f0c1a9e1234  before  file    2025-12-31T23:58:20Z  -
+        "#]],
+    );
+    let asked = server.asked.lock().expect("not poisoned")[0].clone();
+    assert!(asked.starts_with("GET /api/v1/rules?limit=2 HTTP/1.1\r\n"), "{asked}");
+}
+
+#[test]
+fn rules_are_put_with_the_tests_beside_them() {
+    let server = answering(
+        "201 Created",
+        r#"{"number":9,"hash":"aaaaaaaaaaaa","is_new":true,"cases":1,"warnings":["route.lua:2: hm"],
+        "activated":{"active":9,"before":0,"change":1}}"#,
+    );
+    let admin = format!("http://{}", server.address);
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("route.lua");
+    std::fs::write(&file, "function route() end").expect("written");
+    std::fs::create_dir(folder.path().join("tests")).expect("made");
+    std::fs::write(folder.path().join("tests/a.lua"), "case").expect("written");
+    let file = file.display().to_string();
+    let by = ["--comment=why", "--author=ana", "--activate"];
+    check(
+        &["rules", "put", &file, by[0], by[1], by[2], "--admin", &admin],
+        &[],
+        expect![[r#"
+            exit 0
+            version 9 is aaaaaaaaaaaa; it holds its 1 cases of tests. It is active.
+            ! warning: route.lua:2: hm
+        "#]],
+    );
+    let asked = server.asked.lock().expect("not poisoned")[0].clone();
+    assert!(asked.starts_with("POST /api/v1/rules HTTP/1.1\r\n"), "{asked}");
+    let body = asked.split_once("\r\n\r\n").expect("a body").1;
+    let body: serde_json::Value = serde_json::from_str(body).expect("JSON");
+    let test = serde_json::json!({"name": "tests/a.lua", "text": "case"});
+    let expected = serde_json::json!({
+        "script": "function route() end", "tests": [test], "comment": "why", "author": "ana",
+        "activate": true
+    });
+    assert_eq!(body, expected);
+}
+
+#[test]
+fn rules_that_are_refused_are_told_with_all_findings() {
+    let server = answering(
+        "422 Unprocessable Entity",
+        r#"{"error":"the rules are refused: 2 of 3 cases","findings":["tests/a.lua:1: a","tests/a.lua:2: b"]}"#,
+    );
+    let admin = format!("http://{}", server.address);
+    check(
+        &["rules", "activate", "7", "--admin", &admin],
+        &[],
+        expect![[r#"
+            exit 3
+            tests/a.lua:1: a
+            tests/a.lua:2: b
+            ! warren: the rules are refused: 2 of 3 cases
+        "#]],
+    );
+    let json = shown(&["rules", "rollback", "--json", "--admin", &admin]);
+    assert!(json.starts_with("exit 3\n{") && json.contains("\"tests/a.lua:2: b\""), "{json}");
+    let busy = answering("409 Conflict", r#"{"error":"version 8 is active and not version 7"}"#);
+    let admin = format!("http://{}", busy.address);
+    let line = ["rules", "activate", "--file", "--instead-of", "7", "--admin", &admin];
+    check(
+        &line,
+        &[(&admin, "http://(admin)")],
+        expect![[r#"
+            exit 4
+            ! warren: failed to get this from http://(admin)/api/v1/rules/file/activate: 409 Conflict: version 8 is active and not version 7
+        "#]],
+    );
+    let asked = busy.asked.lock().expect("not poisoned")[0].clone();
+    let body = asked.split_once("\r\n\r\n").expect("a body").1;
+    let body: serde_json::Value = serde_json::from_str(body).expect("JSON");
+    let expected = serde_json::json!({"comment": "", "author": null, "instead_of": 7});
+    assert_eq!(body, expected);
+}
+
+#[test]
+fn versions_of_rules_are_shown() {
+    let server = answering(
+        "200 OK",
+        r#"{"number":7,"script":"a\n\tb\u001b\n","tests":[{"name":"tests/a.lua","text":"case\n"}]}"#,
+    );
+    let admin = format!("http://{}", server.address);
+    check(&["rules", "show", "7", "--admin", &admin], &[], expect!["exit 0\na\n\tb�\n"]);
+    let test = ["rules", "show", "7", "tests/a.lua", "--admin", &admin];
+    check(&test, &[], expect!["exit 0\ncase\n"]);
+    let none = shown(&["rules", "show", "7", "b.lua", "--admin", &admin]);
+    assert!(none.starts_with("exit 2\n") && none.contains("route.lua, tests/a.lua"), "{none}");
+    check(&["rules", "diff", "7", "8", "--admin", &admin], &[], expect!["exit 0\n"]);
+}
+
+const CANDIDATE: &str = r#"function route(request)
+  if request.source == "dbt" and not request:header("X-Team") then
+    return { group = "olap", rule = "dbt" }
+  end
+  if request.user == "eve" then
+    return { reject = "no", rule = "eve" }
+  end
+  if request.user == "mallory" then
+    error("oh")
+  end
+  return nil
+end
+"#;
+
+/// A query that the rules of then sent to `bi`.
+fn recorded(id: QueryId, [user, source, rule]: [&str; 3]) -> Submission {
+    let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    Submission {
+        query_id: id,
+        held_id: None,
+        cluster: ClusterName::parse("a").expect("a name"),
+        group: GroupName::parse("bi").expect("a name"),
+        rule: text(rule),
+        user: text(user),
+        source: text(source),
+        tags: None,
+        request: Some(Box::new(Request {
+            headers: BTreeMap::from([("x-trino-source".to_owned(), vec![source.to_owned()])]),
+            left_out: BTreeSet::new(),
+            path: "/v1/statement".to_owned(),
+            listener: "client".to_owned(),
+            remote_addr: "10.0.0.9".parse().expect("an address"),
+            hour: 9,
+            weekday: 1,
+            statement_bytes: 8,
+        })),
+        statement: "SELECT 1".to_owned(),
+        at_ms: 5,
+    }
+}
+
+fn ended(id: QueryId, cause: EndCause) -> Event {
+    let cluster = ClusterName::parse("a").expect("a name");
+    Event::Ended(Ending { query_id: id, cluster, cause, state: None, error: None, at_ms: 9 })
+}
+
+/// Five queries, one of them of an older Warren; one that was moved to another cluster before it began, and
+/// one of which the end alone is known.
+fn history(moment: &str) -> Vec<Recorded> {
+    let id =
+        |number: u8| QueryId::parse(&format!("{moment}_{number:05}_abcde")).expect("a query id");
+    let older = Submission { request: None, ..recorded(id(2), ["ben", "dbt", "old"]) };
+    let events = [
+        Event::Submitted(recorded(id(1), ["ana", "dbt", "old"])),
+        Event::Submitted(older),
+        Event::Submitted(recorded(id(3), ["ana", "cli", ""])),
+        Event::Submitted(recorded(id(4), ["eve", "cli", ""])),
+        Event::Submitted(recorded(id(5), ["mallory", "cli", ""])),
+        Event::Submitted(recorded(id(6), ["ana", "dbt", "old"])),
+        ended(id(6), EndCause::Moved),
+        ended(id(7), EndCause::LastPage),
+    ];
+    (1..).zip(events).map(|(sequence, event)| Recorded { sequence, event }).collect()
+}
+
+/// Settings with two groups and a store, and a rules file to try.
+fn replayable(folder: &Path) -> [String; 2] {
+    let address: SocketAddr = "127.0.0.1:1".parse().expect("an address");
+    let clusters = format!("[[groups]]\nname = \"olap\"\n{}", cluster("a", address));
+    let file = settings(folder, &clusters, "[store]\nurl = \"sqlite:warren.db\"");
+    let candidate = folder.join("new.lua");
+    std::fs::write(&candidate, CANDIDATE).expect("written");
+    [file, candidate.display().to_string()]
+}
+
+#[test]
+fn a_history_that_cannot_be_replayed_is_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [file, candidate] = replayable(folder.path());
+    let place = folder.path().display().to_string();
+    let line = ["rules", "replay", "--config", &file, "--rules", &candidate];
+    check(
+        &line,
+        &[(&place, "(folder)")],
+        expect![[r#"
+            exit 1
+            ! warren: failed to use the store at sqlite:(folder)/warren.db: there is no such file; has a gateway run with these settings on this machine?
+        "#]],
+    );
+    let url = StoreUrl::Sqlite(folder.path().join("warren.db"));
+    drop(store::open(&url).expect("opened"));
+    check(
+        &line,
+        &[(&place, "(folder)")],
+        expect![[r#"
+            exit 1
+            ! warren: failed to find a query of the last 1day in the history of sqlite:(folder)/warren.db
+        "#]],
+    );
+    std::fs::write(&candidate, "function route(").expect("written");
+    let wrong = shown(&line);
+    assert!(wrong.starts_with("exit 3\n! warren: new.lua:1"), "{wrong}");
+    assert!(shown(&[&line[..], &["--limit", "0"]].concat()).starts_with("exit 2\n"));
+}
+
+#[test]
+fn recorded_queries_are_replayed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [file, candidate] = replayable(folder.path());
+    let place = folder.path().display().to_string();
+    let line = ["rules", "replay", "--config", &file, "--rules", &candidate];
+    // A gateway that runs has the file open.
+    let store = store::open(&StoreUrl::Sqlite(folder.path().join("warren.db"))).expect("opened");
+    let moment = time::query_id_time(time::unix_ms());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    runtime.block_on(store.apply("g1", &history(&moment))).expect("written");
+    let mut told = shown(&line).replace(&place, "(folder)").replace(&moment, "(moment)");
+    let since = told.find("since ").expect("it says since when") + "since ".len();
+    told.replace_range(since..since + "2026-01-01T00:00:00Z".len(), "(then)");
+    expect![[r#"
+        exit 0
+        rules    (folder)/new.lua, version 4156bec4a1c1
+        history  sqlite:(folder)/warren.db, since (then)
+
+                    QUERIES      %
+        unchanged         1   20.0
+        moved             2   40.0
+        refused           1   20.0
+        rules fail        1   20.0
+        all               5  100.0
+
+        FROM  TO         RULE       QUERIES     %  USERS  MOST          SOURCES  EXAMPLE
+        bi    olap       old → dbt        2  40.0      2  ana 1, ben 1  dbt 2    (moment)_00002_abcde
+        bi    (refused)  - → eve          1  20.0      1  eve 1         cli 1    (moment)_00004_abcde
+
+        LINE  FAILURE  QUERIES  EXAMPLE                      ERROR
+           9  runtime        1  (moment)_00005_abcde  oh
+
+        note: not recorded, and so absent for rules that asked for it (of so many queries): the header x-team (2)
+        note: queries of an older Warren: 1; it recorded of headers the user alone, and source and client tags as its rules left them; hours and weekdays are by the time zone of this machine
+        note: rows left out, since they tell of the end of a query alone: 1
+    "#]]
+    .assert_eq(&told);
+
+    let json = shown(&[&line[..], &["--json", "--limit", "3"]].concat());
+    let (exit, json) = json.split_once('\n').expect("two parts");
+    let value: serde_json::Value = serde_json::from_str(json).expect("JSON");
+    let counts = ["queries", "unchanged", "moved", "refused", "failed"].map(|name| &value[name]);
+    assert_eq!((exit, counts), ("exit 0", [1, 0, 0, 0, 1].map(serde_json::Value::from).each_ref()));
+    assert_eq!(value["asked"]["limit"], 3);
 }
 
 #[test]
@@ -508,6 +784,7 @@ fn help_teaches() {
               clusters   Show clusters, and say what is wanted of them
               rollout    Replace a cluster of a group by another one, without losing a query
               route      Tell to which group and cluster a query would go, and why. No query is run
+              rules      Try the rules of a settings file; put and activate versions in a running Warren
               help       Print this message or the help of the given subcommand(s)
 
             Options:
@@ -526,6 +803,7 @@ fn help_teaches() {
               warren clusters drain bi-blue --wait        take one out, until nothing is left there
               warren rollout start bi --to bi-green --wait
               warren route -H 'X-Trino-Source: Apache Superset' --query 'SELECT 1'
+              warren rules test                           run the tests of the rules
 
             Where settings are looked for: --config, $WARREN_CONFIG, ./conf/warren.toml, ./warren.toml,
             /etc/warren/warren.toml. The first one counts.

@@ -86,7 +86,7 @@ impl Group {
     ///
     /// All at once are seldom broken: it may be what the probes ask for that fails, and a query that is
     /// tried is better than one that surely fails.
-    fn choose_unhealthy(&self, tried: &[u64]) -> Option<Reservation> {
+    pub(super) fn choose_unhealthy(&self, tried: &[u64]) -> Option<Reservation> {
         let active = |cluster: &Cluster| cluster.intent() == Intent::Active;
         let unhealthy = |cluster: &Cluster| cluster.verdict().health() == Health::Unhealthy;
         if self.clusters.iter().any(|cluster| active(cluster) && !unhealthy(cluster)) {
@@ -97,6 +97,11 @@ impl Group {
             let fits = active(cluster) && !tried.contains(&cluster.key()) && cluster.has_room();
             fits && cluster.verdict().may_be_tried(now)
         })
+    }
+
+    /// Whether a new query would find a cluster now.
+    pub fn can_take(&self) -> bool {
+        self.clusters.iter().any(|cluster| cluster.takes_new() && cluster.has_room())
     }
 
     /// Whether some cluster of it has a bound of queries.
@@ -136,24 +141,6 @@ impl Fleet {
     /// The group of that name.
     pub fn group(&self, name: &GroupName) -> Option<&Arc<Group>> {
         self.groups.get(name)
-    }
-
-    /// Chooses a cluster for a new query of `group`, one that was not `tried` before: of the group,
-    /// else of those that stand in for it, else an unhealthy one of the group that may be tried. Tells
-    /// which group it is of.
-    pub fn choose(&self, group: &GroupName, tried: &[u64]) -> Option<(&Arc<Group>, Reservation)> {
-        let group = self.group(group)?;
-        let fallback = group.settings.fallback.iter().filter_map(|name| self.group(name));
-        let mut groups = std::iter::once(group).chain(fallback);
-        let chosen = groups.find_map(|group| Some((group, group.choose(tried)?)));
-        chosen.or_else(|| Some((group, group.choose_unhealthy(tried)?)))
-    }
-
-    /// Whether room for a query of `group` may come of itself, of which nobody is told.
-    pub fn is_bounded(&self, group: &GroupName) -> bool {
-        let Some(group) = self.group(group) else { return false };
-        let fallback = group.settings.fallback.iter().filter_map(|name| self.group(name));
-        std::iter::once(group).chain(fallback).any(|group| group.is_bounded())
     }
 
     /// The group for queries that no rule names.

@@ -51,7 +51,8 @@ pub(super) fn public_url(text: &str) -> Result<PublicUrl, Wrong> {
     Ok(PublicUrl { scheme, authority: authority.authority() })
 }
 
-fn origin(text: &str, right: &str) -> Result<(Scheme, String, Option<u16>), Wrong> {
+/// Reads scheme, host and port; `right` is what would be right.
+pub(super) fn origin(text: &str, right: &str) -> Result<(Scheme, String, Option<u16>), Wrong> {
     let wrong = |what: &str| Wrong::new(what, right);
     let (scheme, rest) = match text.split_once("://") {
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => (Scheme::Http, rest),

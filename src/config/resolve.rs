@@ -6,6 +6,7 @@ mod clusters;
 mod groups;
 mod listeners;
 mod names;
+mod services;
 mod together;
 
 use std::num::NonZero;
@@ -17,7 +18,8 @@ use regex::Regex;
 use super::problem::{Problem, Problems, Wrong};
 use super::raw::{Reader, Section};
 use super::{
-    Config, Health, Limits, Listen, Log, Paths, Peers, Queries, Rollouts, Rules, StoreUrl, Timeouts,
+    Config, Health, Limits, Listen, Log, OnError, Paths, Peers, Queries, Rollouts, Rules, StoreUrl,
+    Timeouts,
 };
 use super::{address, secret, statement_paths};
 use crate::ids::GroupName;
@@ -204,12 +206,25 @@ fn rules(section: &Section<'_>, groups: &[super::Group]) -> Option<Rules> {
     let routing_group_header = section.flag("routing_group_header");
     let cpu = section.duration("cpu", MS / 10..=SECOND);
     let memory = section.size("memory", 1 << 20..=1 << 30);
+    let on_error = section.parsed("on_error", |text| match text {
+        "default_group" => Ok(OnError::DefaultGroup),
+        "reject" => Ok(OnError::Reject),
+        _ => {
+            let right = "write `\"default_group\"` or `\"reject\"`";
+            Err(Wrong::new("not what can become of such a query", right))
+        }
+    });
+    let alarm_after = section.number("alarm_after", 1..=1_000_000);
+    let http = services::rule_http(&section.section("http", "rules.http"));
     Some(Rules {
         file: file?,
         default_group: default_group?,
         routing_group_header,
         cpu,
         memory: usize::try_from(memory).ok()?,
+        on_error: on_error?,
+        alarm_after: alarm_after.and_then(|count| u32::try_from(count).ok())?,
+        http,
     })
 }
 

@@ -1,6 +1,7 @@
 //! Files in, problems out. What a file becomes is told by differences from the smallest one.
 
 use std::path::Path;
+use std::time::Duration;
 
 use expect_test::{Expect, expect};
 
@@ -47,7 +48,7 @@ url = "http://127.0.0.1:18081"
 
 fn parse_at(text: &str, file: &str) -> Result<Config, Problems> {
     resolve::parse_with(text, Path::new(file), &|name| match name {
-        "TOKEN" | "WARREN_TOKEN" | "WARREN_PEERS" | "WARREN_COOKIE_KEY" => {
+        "TOKEN" | "WARREN_TOKEN" | "WARREN_PEERS" | "WARREN_COOKIE_KEY" | "WARREN_SERVICES" => {
             Some("canary-of-env".to_owned())
         }
         "WARREN_STORE" => Some("mysql://warren:canary@mysql:3306/warren".to_owned()),
@@ -175,6 +176,7 @@ fn the_complete_file_has_all_settings_at_their_defaults() {
     let at = |name: &str| folder.path().join(name).display().to_string();
     let whole = whole_of_conf()
         .replace("/etc/warren/trino-ca.pem", &at("ca.pem"))
+        .replace("/etc/warren/services-ca.pem", &at("ca.pem"))
         .replace("/run/secrets/warren-probe", &at("password"))
         .replace("/run/secrets/warren-token", &at("token"))
         .replace("/etc/warren/probe.", &at("probe."))
@@ -356,7 +358,7 @@ x = 1
             /etc/warren/warren.toml:5:1: listen.wokers: unknown setting; did you mean `listen.workers`?
             /etc/warren/warren.toml:8:17: rules.default_group = "bo": no such group; did you mean `bi`?
             /etc/warren/warren.toml:11:13: timeouts.page_hold = "30s": too large; between 10ms and 29s
-            /etc/warren/warren.toml:12:1: timeouts.timeout: unknown setting; did you mean `health.timeout`?
+            /etc/warren/warren.toml:12:1: timeouts.timeout: unknown setting; did you mean `rules.http.timeout`?
             /etc/warren/warren.toml:13:1: timeouts.conect: unknown setting; did you mean `timeouts.connect`?
             /etc/warren/warren.toml:21:1: clusters[0].url: missing, and it has no default; add it
             /etc/warren/warren.toml:23:9: clusters[0].group = "olpa": no such group; did you mean `olap`?
@@ -848,4 +850,42 @@ fn weights_of_what_a_source_does_not_tell() {
         let words = told.err().unwrap_or_default();
         assert!(good || words.contains("does not tell") && words.contains(weight), "{words}");
     }
+}
+
+#[test]
+fn services_that_rules_may_call() {
+    check_part("[rules]\ndefault_group = \"bi\"\nhttp = { timeout = \"1s\" }", expect![[""]]);
+    let text = format!(
+        "[rules]\ndefault_group = \"bi\"\n[rules.http]\nallow = [\"HTTP://A/route/\"]\n\
+         authorization = {{ env = \"TOKEN\" }}\n{REST}"
+    );
+    let http = parse(&text).expect("good").rules.http.expect("something is allowed");
+    let called = super::ServiceUrl::parse("http://a:80/route/v1").expect("a good URL");
+    assert!(http.allow[0].covers(&called));
+    let expected = (Duration::from_millis(200), super::OnFailure::Nil, 5, 64);
+    assert_eq!((http.timeout, http.on_failure, http.open_after, http.max_in_flight), expected);
+    check_part(
+        r#"
+[rules]
+default_group = "bi"
+[rules.http]
+allow = ["a:9000", "http://u:canary@a/route", "http://a/route?x", "http://a/../b", 7]
+authorization = "canary"
+timeout = "11s"
+on_failure = "retry"
+open_after = 0
+max_in_flght = 1
+"#,
+        expect![[r#"
+            /etc/warren/warren.toml:5:10: rules.http.allow[0] = "a:9000": an address that begins neither with `http://` nor `https://`; write it as `"http://127.0.0.1:9000/route"`
+            /etc/warren/warren.toml:5:20: rules.http.allow[1] = (not shown): an address with a user in it; write it as `"http://127.0.0.1:9000/route"`
+            /etc/warren/warren.toml:5:47: rules.http.allow[2] = "http://a/route?x": a URL with a query; write origin and path alone; a call may add any query
+            /etc/warren/warren.toml:5:67: rules.http.allow[3] = "http://a/../b": a URL whose path is not plain segments, without escapes, `;` and dots alone; write it as `"http://127.0.0.1:9000/route"`
+            /etc/warren/warren.toml:5:84: rules.http.allow[4] = 7: integer where a text belongs; write it in quotes
+            /etc/warren/warren.toml:6:17: rules.http.authorization: a secret must not stand in this file; write where it is, `{ env = "NAME" }` or `{ file = "PATH" }`
+            /etc/warren/warren.toml:7:11: rules.http.timeout = "11s": too large; between 1ms and 10s
+            /etc/warren/warren.toml:8:14: rules.http.on_failure = "retry": not what can become of such a query; write `"nil"`, `"default_group"` or `"reject"`
+            /etc/warren/warren.toml:9:14: rules.http.open_after = 0: too small; between 1 and 1000000
+            /etc/warren/warren.toml:10:1: rules.http.max_in_flght: unknown setting; did you mean `rules.http.max_in_flight`?"#]],
+    );
 }

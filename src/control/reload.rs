@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::spawn_blocking;
 use tracing::{error, info, warn};
 
 use crate::config;
@@ -41,7 +42,11 @@ pub async fn watch(gateway: Arc<Gateway>) {
             }
         }
         known = found;
-        reload(&gateway);
+        // Trying rules takes long, with all their tests.
+        let gateway = Arc::clone(&gateway);
+        if let Err(error) = spawn_blocking(move || reload(&gateway)).await {
+            error!(%error, "the settings were not read again");
+        }
     }
 }
 
@@ -60,10 +65,10 @@ fn reload(gateway: &Gateway) {
             return;
         }
     };
-    let groups: Vec<_> = new.groups.iter().map(|group| group.name.clone()).collect();
-    if let Err(error) = gateway.rules.reload(&new.rules, &groups) {
+    if let Err(error) = gateway.rules.reload(&new.rules, &new.group_names()) {
         gateway.metrics.gauges.with_label_values(&["config_rejected"]).set(1);
-        error!(%error, "the rules do not fit the new settings: the old ones of both stay in force");
+        let error = error.in_words();
+        error!(error, "the rules do not fit the new settings: the old ones of both stay in force");
         return;
     }
     let waiting = config::needs_restart(&old, &new);

@@ -109,8 +109,8 @@ impl Held {
     ) -> Joined {
         let now = time::now();
         let mut books = self.books();
-        let line = books.lines.entry(order.group.clone()).or_default();
-        if line.next(now).is_none()
+        let line = books.lines.entry(order.wish.group.clone()).or_default();
+        if line.is_free_for(order.priority, now)
             && let Some(reservation) = choose()
         {
             return Joined::Free(reservation);
@@ -118,13 +118,13 @@ impl Held {
         let index = self.index.fetch_add(1, Ordering::Relaxed);
         let id = QueryId::of_held(&time::query_id_time(time::unix_ms()), index, self.mark);
         let waiter = Waiter::new(id.clone(), user.into(), order.size(), now, bounds.max_wait);
-        let place = match line.join(waiter, bounds) {
+        let place = match line.join(waiter, order.priority, bounds) {
             Ok(place) => place,
             Err(full) => return Joined::Full(full),
         };
         let slug = format!("y{:032x}", rand::random::<u128>());
         let standing = line.standing(place, now);
-        let group = order.group.clone();
+        let group = order.wish.group.clone();
         let state = State::Waiting(place, order.clone());
         let changed = watch::Sender::new(());
         let entry = Entry { slug: slug.clone(), group: group.clone(), state, changed };
@@ -167,7 +167,7 @@ impl Held {
             return None;
         }
         if let State::Waiting(place, order) = &books.queries.get(id)?.state {
-            let (place, group) = (*place, order.group.clone());
+            let (place, group) = (*place, order.wish.group.clone());
             self.end(&mut books, (id, &group, place), End::Cancelled);
         }
         Some(books.turn(id, time::now()))
@@ -308,7 +308,7 @@ impl Going<'_> {
         let Some((_, waiter)) = self.stake.take() else { return };
         let now = time::now();
         let waited = now.saturating_duration_since(waiter.since);
-        let group = self.order.group.as_str();
+        let group = self.order.wish.group.as_str();
         let new_query_id = query.as_ref().map_or("", |query| query.id().as_str());
         info!(query_id = %waiter.id, new_query_id, group, ?waited, "a held query was let through");
         self.held.metrics.held_end(group, if query.is_some() { "handed_over" } else { "refused" });

@@ -10,24 +10,31 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use pingora::http::RequestHeader;
 
+use crate::cluster::wish::Wish;
 use crate::config::Queries;
-use crate::ids::{GroupName, QueryId};
+use crate::history::record::Request;
+use crate::ids::QueryId;
 use crate::listener::Client;
+use crate::route::priority::Priority;
 use crate::time::Instant;
 
 /// A statement and what decides where it goes.
 #[derive(Debug, Clone)]
 pub struct Order {
-    /// The head that the client sent.
+    /// The head that the client sent, as the rules changed it.
     pub head: RequestHeader,
+    /// What the history keeps of the request as the rules saw it.
+    pub request: Request,
     /// The statement, or its beginning if it is too long for memory.
     pub text: Bytes,
     /// Who sent it.
     pub client: Client,
-    /// The group that the rules named.
-    pub group: GroupName,
+    /// Where the rules let it go.
+    pub wish: Wish,
     /// The rule that named it.
     pub rule: Option<String>,
+    /// How soon it is let through if it is held.
+    pub priority: Priority,
     /// The id that its query has while it is held.
     pub held_id: Option<QueryId>,
 }
@@ -51,7 +58,7 @@ impl Order {
     pub fn size(&self) -> usize {
         let lines = self.head.headers.iter();
         let head: usize = lines.map(|(name, value)| name.as_str().len() + value.len() + 64).sum();
-        head + self.text.len()
+        head + self.request.size() + self.text.len()
     }
 }
 
@@ -114,23 +121,36 @@ impl Books {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
     use std::time::Duration;
 
     use super::*;
     use crate::config::{PublicUrl, Scheme};
+    use crate::ids::GroupName;
 
     fn order(bytes: usize) -> Arc<Order> {
         let origin = PublicUrl { scheme: Scheme::Http, authority: "t".into() };
         Arc::new(Order {
             head: RequestHeader::build("POST", b"/v1/statement", None).expect("a head"),
+            request: Request {
+                headers: BTreeMap::new(),
+                left_out: BTreeSet::new(),
+                path: String::new(),
+                listener: String::new(),
+                remote_addr: "10.0.0.9".parse().expect("an address"),
+                hour: 9,
+                weekday: 1,
+                statement_bytes: 0,
+            },
             text: vec![b'x'; bytes].into(),
             client: Client {
                 address: "10.0.0.9".parse().expect("an address"),
                 forwarded_for: "10.0.0.9".into(),
                 origin,
             },
-            group: GroupName::parse("bi").expect("a good name"),
+            wish: GroupName::parse("bi").expect("a good name").into(),
             rule: None,
+            priority: Priority::default(),
             held_id: None,
         })
     }

@@ -24,6 +24,9 @@ pub fn fit(event: &mut Event) {
             cut_option(&mut submission.source, LABEL_BYTES);
             cut_option(&mut submission.tags, LINE_BYTES);
             cut(&mut submission.statement, STATEMENT_BYTES);
+            if let Some(request) = &mut submission.request {
+                request.fit();
+            }
         }
         Event::Ended(ending) => {
             cut_option(&mut ending.state, STATE_BYTES);

@@ -33,6 +33,7 @@ fn long_event(bytes: usize) -> Event {
         user: None,
         source: None,
         tags: None,
+        request: None,
         statement: "x".repeat(bytes),
         at_ms: 1,
     })

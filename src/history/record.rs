@@ -1,7 +1,10 @@
 //! The events that the store keeps. Pure data: no I/O, no clock.
 
+mod request;
+
 use serde::{Deserialize, Serialize};
 
+pub use self::request::{HEADERS, Request};
 use crate::ids::{BadName, ClusterName, CoordinatorId, GroupName, QueryId};
 
 /// Something that happened and must reach the store.
@@ -30,12 +33,15 @@ pub struct Submission {
     pub group: GroupName,
     /// The rule that named it, if one did.
     pub rule: Option<String>,
-    /// `X-Trino-User`, or the user of the `Authorization` header.
+    /// `X-Trino-User`.
     pub user: Option<String>,
-    /// `X-Trino-Source`.
+    /// `X-Trino-Source`, as the coordinator saw it.
     pub source: Option<String>,
-    /// `X-Trino-Client-Tags`, as sent.
+    /// `X-Trino-Client-Tags`, as the coordinator saw it.
     pub tags: Option<String>,
+    /// The request as the rules saw it; older gateways kept none. Boxed: other events are small.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<Box<Request>>,
     /// The statement, shortened to what the store keeps.
     pub statement: String,
     /// When the answer passed, in milliseconds since 1970.

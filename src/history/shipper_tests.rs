@@ -13,6 +13,7 @@ use crate::ids::{ClusterName, CoordinatorId, GroupName, QueryId};
 use crate::store::holdings::{HoldingsRow, HoldingsWord};
 use crate::store::lease::Fence;
 use crate::store::rollout::{EndedQuery, NewRollout, RolloutRow, Wish};
+use crate::store::rules::{Activation, ActiveRules, NewRules, PutRules, RulesRow, RulesTexts};
 use crate::store::{HistoryRow, IntentChange, IntentRow, Intents};
 
 /// A store that keeps what it is given, is away when told, and refuses some events for ever.
@@ -77,7 +78,12 @@ impl Store for Obedient {
     async fn seed_intents(&self, _: Vec<IntentChange>) -> Result<(), StoreError> {
         Err(away())
     }
-    async fn history(&self, _: u32) -> Result<Vec<HistoryRow>, StoreError> {
+    async fn history_between(
+        &self,
+        _: &str,
+        _: &str,
+        _: u32,
+    ) -> Result<Vec<HistoryRow>, StoreError> {
         Err(away())
     }
     async fn lease(&self, _: &str, _: &str, _: Duration) -> Result<Option<Fence>, StoreError> {
@@ -114,6 +120,24 @@ impl Store for Obedient {
         Err(away())
     }
     async fn holdings(&self) -> Result<Vec<HoldingsRow>, StoreError> {
+        Err(away())
+    }
+    async fn put_rules(&self, _: NewRules) -> Result<PutRules, StoreError> {
+        Err(away())
+    }
+    async fn newest_rules(&self, _: u32) -> Result<Vec<RulesRow>, StoreError> {
+        Err(away())
+    }
+    async fn rules(&self, _: u64) -> Result<Option<RulesTexts>, StoreError> {
+        Err(away())
+    }
+    async fn last_used_rules(&self) -> Result<Option<RulesTexts>, StoreError> {
+        Err(away())
+    }
+    async fn active_rules(&self) -> Result<ActiveRules, StoreError> {
+        Err(away())
+    }
+    async fn activate_rules(&self, _: Activation) -> Result<Option<ActiveRules>, StoreError> {
         Err(away())
     }
     fn place(&self) -> &'static str {

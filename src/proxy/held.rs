@@ -159,7 +159,7 @@ impl Page<'_> {
         loop {
             changes.mark_unchanged();
             let fleet = self.gateway.registry.fleet();
-            let look = match attendance.turn(|order| self.gateway.choose(&fleet, &order.group, &[]))
+            let look = match attendance.turn(|order| self.gateway.choose(&fleet, &order.wish, &[]))
             {
                 Turn::Over(over) => return self.over(over),
                 Turn::Unknown => return Outcome::Own(OwnAnswer::unknown_query(404, self.id)),

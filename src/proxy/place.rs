@@ -167,11 +167,12 @@ impl Placing<'_> {
             query_id: id.clone(),
             held_id: self.order.held_id.clone(),
             cluster: cluster.name().clone(),
-            group: self.order.group.clone(),
+            group: self.order.wish.group.clone(),
             rule: self.order.rule.clone(),
             user: header_text(headers, "x-trino-user"),
             source: header_text(headers, "x-trino-source"),
             tags: header_text(headers, "x-trino-client-tags"),
+            request: Some(Box::new(self.order.request.clone())),
             statement: beginning(&self.order.text, config.limits.statement_history),
             at_ms: time::unix_ms(),
         }));

@@ -65,7 +65,7 @@ async fn submit_elsewhere(
     order: &Arc<Order>,
 ) -> Option<Placed> {
     let fleet = gateway.registry.fleet();
-    let reservation = gateway.choose(&fleet, &order.group, &[owner.key()])?;
+    let reservation = gateway.choose(&fleet, &order.wish, &[owner.key()])?;
     let cluster = reservation.cluster().clone();
     let placing = Placing { gateway, fleet: &fleet, order, whole: true };
     let bounds = Bounds { answer: fleet.config.timeouts.answer, body: ANSWER_MAX };

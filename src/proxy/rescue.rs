@@ -40,6 +40,10 @@ const QUEUE_FULL: TrinoError =
 /// Its client cancelled the query.
 const USER_CANCELED: TrinoError = TrinoError { code: 3, name: "USER_CANCELED", kind: "USER_ERROR" };
 
+/// The gateway's rules refuse the query.
+const PERMISSION_DENIED: TrinoError =
+    TrinoError { code: 4, name: "PERMISSION_DENIED", kind: "USER_ERROR" };
+
 /// Who ran the query is gone.
 const REMOTE_HOST_GONE: TrinoError =
     TrinoError { code: 65_558, name: "REMOTE_HOST_GONE", kind: "INTERNAL_ERROR" };
@@ -264,6 +268,11 @@ impl OwnAnswer {
              gateway that ended; it never ran"
         );
         Self { why: "held_lost", ..Self::results(id, origin, &message, &REMOTE_HOST_GONE) }
+    }
+
+    /// The rules refuse the query.
+    pub fn rejected(id: &QueryId, origin: &str, text: &str) -> Self {
+        Self { why: "rejected", ..Self::results(id, origin, text, &PERMISSION_DENIED) }
     }
 
     /// A decision, in the form in which every driver shows it as the error of a query.

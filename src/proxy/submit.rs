@@ -8,28 +8,29 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::http::ResponseHeader;
 use pingora_proxy::Session;
 use tokio::time::timeout_at;
 use tracing::warn;
 
 use crate::cluster::registry::{Fleet, Group};
+use crate::cluster::wish::Wish;
 use crate::cluster::{Cluster, Reservation};
 use crate::config::Hold;
-use crate::gateway::Gateway;
 use crate::gateway::held::Joined;
 use crate::gateway::kept::Order;
 use crate::gateway::outlast::Kept;
+use crate::gateway::{Gateway, wish};
 use crate::ids::QueryId;
 use crate::listener::Client;
+use crate::proxy::amend::amend;
+use crate::proxy::asking::Asking;
 use crate::proxy::context::{Context, Facts as LogFacts};
+use crate::proxy::kill::killed_query;
 use crate::proxy::place::{ANSWER_MAX, Placing, Sent};
 use crate::proxy::rescue::OwnAnswer;
 use crate::proxy::statement::Statement;
 use crate::proxy::{held, pinned};
-use crate::route::engine;
-use crate::route::facts::Facts;
-use crate::route::verdict::Decision;
 use crate::time::{self, Instant};
 use crate::upstream::exchange::{Answer, Bounds, Call};
 
@@ -68,25 +69,42 @@ pub async fn serve(
     };
     // Until this function has ended: then an answer goes out, or none will.
     let _outlasting = if statement.whole { keep(gateway, session, &statement.text) } else { None };
-    let head = session.req_header().clone();
-    let decision = decide(gateway, &head, client);
+    let mut head = session.req_header().clone();
+    let port = session.server_addr().and_then(|address| address.as_inet()).map(|inet| inet.port());
+    let (port, local_time) = (port.unwrap_or_default(), time::local());
+    let asking = Asking { gateway, fleet: &fleet, client, port, local_time };
+    let (submit, began) = (fleet.config.timeouts.submit, time::now());
+    // The other half is for clusters: one that is asked with no time left would be held for slow.
+    let decision = asking.decide(&head, &statement, began + submit / 2).await;
+    let deadline = (began + submit).max(time::now() + submit / 2);
     ctx.facts.group = Some(decision.group.to_string());
     ctx.facts.rule.clone_from(&decision.rule);
+    // Who may kill a query is for its coordinator to say.
+    if let Some(text) = &decision.reject
+        && killed_query(&statement.text).is_none()
+    {
+        let (id, origin) = (gateway.next_own_id(), client.origin.to_string());
+        return Ok(Outcome::Own(OwnAnswer::rejected(&id, &origin, text)));
+    }
+    let request = asking.recorded(&head, &statement);
+    amend(&mut head, &decision.changes)?;
     // Rules may be newer than this request's clusters.
     let newest = gateway.registry.fleet();
-    let group = fleet.group(&decision.group).or_else(|| newest.group(&decision.group));
-    let group = group.unwrap_or_else(|| fleet.default_group());
+    let known = if fleet.group(&decision.group).is_some() { &fleet } else { &newest };
+    let wish = wish::of(&decision, known);
+    let group = known.group(&wish.group).unwrap_or_else(|| fleet.default_group());
     let order = Arc::new(Order {
         head,
+        request,
         text: statement.text.clone(),
         client: client.clone(),
-        group: group.name().clone(),
+        wish,
         rule: decision.rule,
+        priority: decision.priority.unwrap_or_default(),
         held_id: None,
     });
     let placing = Placing { gateway, fleet: &fleet, order: &order, whole: statement.whole };
     let pinned = pinned::of_submit(gateway, &order.head, &order.text);
-    let deadline = time::now() + fleet.config.timeouts.submit;
     let submit = Submit { placing, group, pinned, deadline };
     if statement.whole {
         submit.run(&mut ctx.facts).await
@@ -104,26 +122,6 @@ fn keep<'a>(gateway: &'a Gateway, session: &Session, text: &[u8]) -> Option<Kept
         return None;
     }
     outlast.keep(http1.stream().id(), &http1.get_headers_raw_bytes(), text)
-}
-
-/// Asks the rules. They always name a group; what went wrong in them is counted and told.
-fn decide(gateway: &Gateway, head: &RequestHeader, client: &Client) -> Decision {
-    let rules = gateway.rules.current();
-    let decision = engine::decide(
-        &rules,
-        &Facts {
-            headers: &head.headers,
-            method: &head.method,
-            path: head.uri.path(),
-            user: None,
-            remote_addr: client.address,
-        },
-    );
-    if let Some(failure) = &decision.error {
-        gateway.metrics.rule_error(failure.kind.as_str());
-        gateway.rule_alarm.tell(failure, &rules);
-    }
-    decision
 }
 
 struct Submit<'a> {
@@ -252,7 +250,7 @@ impl Submit<'_> {
             if let Some(reservation) = chosen {
                 return Ok(reservation);
             }
-            let look = match fleet.is_bounded(self.group.name()) {
+            let look = match fleet.is_bounded(self.wish()) {
                 true => self.deadline.min(time::now() + LOOK),
                 false => self.deadline,
             };
@@ -264,9 +262,15 @@ impl Submit<'_> {
         }
     }
 
-    /// What is in memory can be held, and not by a process that ends.
+    /// What is in memory can be held, and not by a process that ends. One that waits for one cluster
+    /// would hold up the others of its group.
     fn may_be_held(&self) -> bool {
-        self.placing.whole && !self.gateway().in_flight.is_draining()
+        let alone = self.wish().cluster.is_some();
+        self.placing.whole && !alone && !self.gateway().in_flight.is_draining()
+    }
+
+    fn wish(&self) -> &Wish {
+        &self.placing.order.wish
     }
 
     /// Chooses a cluster, unless others wait for one already: then, and when there is none, the
@@ -302,13 +306,12 @@ impl Submit<'_> {
         }
     }
 
-    /// Chooses in `fleet`, of the group of the rules or of those that stand in for it.
+    /// Chooses in `fleet`, of the groups of the rules or of those that stand in for them.
     fn choose(&self, fleet: &Fleet, tried: &[u64]) -> Option<Reservation> {
-        let named = self.group.name();
-        if fleet.group(named).is_none() {
+        if fleet.group(self.group.name()).is_none() {
             return self.group.choose(tried);
         }
-        self.gateway().choose(fleet, named, tried)
+        self.gateway().choose(fleet, self.wish(), tried)
     }
 
     fn bounds(&self) -> Bounds {
@@ -337,11 +340,21 @@ impl Submit<'_> {
 
     /// Nobody can take the query: a decision, which drivers show as the error of a query.
     fn nobody(&self) -> OwnAnswer {
-        self.decision(&format!(
-            "no cluster of the routing group '{}' can take a query now; try again, or ask the \
-             operators of the gateway",
-            self.group.name()
-        ))
+        let Wish { group, others, cluster } = self.wish();
+        let who = match cluster {
+            Some(cluster) => {
+                format!("the cluster '{cluster}', the only one for it, cannot take this")
+            }
+            None if others.is_empty() => {
+                format!("no cluster of the routing group '{group}' can take a")
+            }
+            None => {
+                let all = std::iter::once(group).chain(others);
+                let all: Vec<_> = all.map(|name| format!("'{name}'")).collect();
+                format!("no cluster of the routing groups {} can take a", all.join(", "))
+            }
+        };
+        self.decision(&format!("{who} query now; try again, or ask the operators of the gateway"))
     }
 
     fn decision(&self, message: &str) -> OwnAnswer {

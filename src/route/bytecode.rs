@@ -4,6 +4,10 @@
 //! layout is that of `lvmload.cpp` of Luau 0.740. Another version is an error, which the tests of
 //! this file meet first when the compiler is renewed.
 
+pub(super) mod runs;
+
+use std::ops::Range;
+
 use thiserror::Error;
 
 /// The version that the compiler writes, and that of the types in it.
@@ -57,6 +61,9 @@ pub(super) struct Function {
     /// The globals that it assigns to.
     pub(super) assigns: Vec<String>,
     inner: Vec<Inner>,
+    /// Where its instructions lie, in bytes, and the line of each.
+    code: Range<usize>,
+    lines: Vec<u32>,
 }
 
 /// An assignment to a variable of an enclosing function.
@@ -84,7 +91,7 @@ struct Inner {
 
 /// Reads a compiled script.
 pub(super) fn read(code: &[u8]) -> Result<Script, Unreadable> {
-    let mut reader = Reader { rest: code };
+    let mut reader = Reader { rest: code, whole: code.len() };
     let version = [reader.byte()?, reader.byte()?];
     if version != VERSION {
         return Err(Unreadable::Version(version[0], version[1]));
@@ -134,7 +141,9 @@ fn function(reader: &mut Reader<'_>, strings: &[String]) -> Result<Function, Unr
     let types = reader.count()?;
     reader.take(types)?;
     let count = reader.count()?;
+    let begin = reader.at();
     let code: Vec<u32> = (0..count).map(|_| reader.word()).collect::<Result<_, _>>()?;
+    let range = begin..reader.at();
     let count = reader.count()?;
     let mut constants = Vec::new();
     for _ in 0..count {
@@ -146,8 +155,8 @@ fn function(reader: &mut Reader<'_>, strings: &[String]) -> Result<Function, Unr
     let name = text_at(strings, reader.count()?)?;
     let lines = lines(reader, code.len())?;
     let upvalues = names_of_upvalues(reader, strings)?;
-    let mut function = Function { line, name, ..Function::default() };
-    let body = Body { constants, made, lines, upvalues };
+    let mut function = Function { line, name, code: range, lines, ..Function::default() };
+    let body = Body { constants, made, upvalues };
     body.read(&code, &mut function)?;
     Ok(function)
 }
@@ -240,8 +249,14 @@ fn text_at(strings: &[String], number: usize) -> Result<Option<String>, Unreadab
 struct Body {
     constants: Vec<Constant>,
     made: Vec<usize>,
-    lines: Vec<u32>,
     upvalues: Vec<String>,
+}
+
+impl Function {
+    /// The line of an instruction.
+    fn line_at(&self, at: usize) -> u32 {
+        self.lines.get(at).copied().unwrap_or(self.line)
+    }
 }
 
 impl Body {
@@ -250,7 +265,7 @@ impl Body {
         while let Some(word) = code.get(at) {
             let [number, a, b, _] = word.to_le_bytes();
             let wide = op::WIDE.contains(&number);
-            let line = self.lines.get(at).copied().unwrap_or(into.line);
+            let line = into.line_at(at);
             let second = || code.get(at + 1).copied().ok_or(Unreadable::Broken);
             match number {
                 op::SETUPVAL => {
@@ -298,9 +313,15 @@ impl Body {
 
 struct Reader<'a> {
     rest: &'a [u8],
+    whole: usize,
 }
 
 impl<'a> Reader<'a> {
+    /// How much was read.
+    fn at(&self) -> usize {
+        self.whole - self.rest.len()
+    }
+
     fn take(&mut self, count: usize) -> Result<&'a [u8], Unreadable> {
         let (taken, rest) = self.rest.split_at_checked(count).ok_or(Unreadable::Broken)?;
         self.rest = rest;

@@ -1,54 +1,106 @@
 //! Runs a compiled rule set over the facts of a request.
 //!
 //! Each thread has a virtual machine of its own for the newest set that it met, so a decision takes
-//! no lock. Promises that [`decide`] always gives a group that exists, and that a request is gone
-//! from the machine when the call is over.
+//! no lock. Promises that a decision always names a group that exists, and that a request is gone from
+//! the machine when the call is over.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mlua::{
-    AnyUserData, Function, Lua, LuaString, MetaMethod, Table, UserData, UserDataFields,
-    UserDataMethods, Value,
-};
+use mlua::{AnyUserData, Function, Lua, Value};
 
-use super::facts::{Facts, OwnedFacts};
+use super::answer::{answer, kind_of};
+use super::facts::Facts;
+use super::request::{Query, Request, Seat};
 use super::rules::RuleSet;
-use super::sandbox::{self, Guard, Kept, Kill, Limits};
-use super::verdict::{Answer, Decision, FailureKind, Given, RuleFailure};
+use super::sandbox::{self, Guard, Kept, Kill, Limit, Limits};
+use super::services::{self, Heard, Post, Reply, Unanswered, offline};
+use super::states;
+use super::verdict::{Answer, Decision, FailureKind, RuleFailure};
 use crate::time::thread_cpu;
 
-/// The most fields of an answer that are looked at; more of them are unknown ones anyway.
-const FIELDS_MAX: usize = 8;
-/// The longest text of an answer that is looked at, in bytes; longer ones are refused anyway.
-const TEXT_MAX: usize = 1024;
 /// The longest message of a failure, in bytes.
 const MESSAGE_MAX: usize = 300;
-
-const FIELDS: &str =
-    "source, user, client_tags, catalog, schema, method, path, remote_addr, header(), has_tag()";
 
 thread_local! {
     static MACHINE: RefCell<Option<(u64, Machine)>> = const { RefCell::new(None) };
 }
 
-/// Chooses the group of a request. Never fails: a failure of the rules is told in the decision.
+/// How far the rules came with what they know.
+#[derive(Debug)]
+pub enum Step {
+    /// They decided.
+    Decided(Box<Decision>),
+    /// They go on once the facts have an answer to this.
+    Asks(Post),
+}
+
+/// Chooses the group of a request, or tells what a service must be asked first. Never fails: a failure of
+/// the rules is told in the decision. Does not ask by itself, and not more than a few times.
+pub fn step(rules: &Arc<RuleSet>, facts: &Facts<'_>) -> Step {
+    match run(rules, facts) {
+        Run::Done(outcome) => Step::Decided(Box::new(rules.groups().decide(outcome))),
+        Run::Asks(post) => Step::Asks(post),
+    }
+}
+
+/// The same where no service is asked: each question fails. No record has what one said.
 pub fn decide(rules: &Arc<RuleSet>, facts: &Facts<'_>) -> Decision {
+    let reply = |post: &Post| {
+        if let Some(unrecorded) = &facts.unrecorded {
+            unrecorded.service();
+        }
+        offline(post)
+    };
+    rules.groups().decide(settled(facts, |facts| run(rules, facts), reply))
+}
+
+/// What came of running the rules once.
+#[derive(Debug)]
+pub(super) enum Run {
+    Done(Result<Answer, RuleFailure>),
+    Asks(Post),
+}
+
+/// Runs the rules until they are done; `reply` is what comes of a question.
+pub(super) fn settled(
+    facts: &Facts<'_>,
+    run: impl Fn(&Facts<'_>) -> Run,
+    reply: impl Fn(&Post) -> Result<Reply, Unanswered>,
+) -> Result<Answer, RuleFailure> {
+    let mut facts = facts.clone();
+    loop {
+        match run(&facts) {
+            Run::Done(outcome) => return outcome,
+            Run::Asks(post) => {
+                let reply = reply(&post);
+                facts.heard.push(Arc::new(Heard { post, reply }));
+            }
+        }
+    }
+}
+
+/// Runs the rules once, on the machine of this thread.
+fn run(rules: &Arc<RuleSet>, facts: &Facts<'_>) -> Run {
     MACHINE.with_borrow_mut(|slot| {
         let machine = match slot.take() {
             Some((generation, machine)) if generation == rules.generation() => machine,
             _ => match Machine::new(rules) {
                 Ok(machine) => machine,
-                Err(failure) => return rules.groups().decide(Err(failure)),
+                Err(failure) => return Run::Done(Err(failure)),
             },
         };
-        let outcome = machine.call(rules, facts);
-        if !machine.is_doubtful(&outcome) {
+        let run = machine.run(rules, facts);
+        let doubtful = match &run {
+            Run::Done(outcome) => machine.is_doubtful(outcome),
+            Run::Asks(_) => machine.is_large(),
+        };
+        if !doubtful {
             *slot = Some((rules.generation(), machine));
         }
-        rules.groups().decide(outcome)
+        run
     })
 }
 
@@ -83,16 +135,18 @@ impl Machine {
         let names: Vec<_> = rules.groups().known.iter().map(|name| name.as_str()).collect();
         let failed = |error| failure(&error, None, rules.chunk());
         let (lua, guard) = sandbox::machine(&names, limits, rules.chunk()).map_err(failed)?;
-        let seat = Rc::new(Seat(RefCell::new(None)));
-        let request = lua.create_userdata(Request(Rc::clone(&seat))).map_err(failed)?;
+        let seat = Seat::new(&guard);
+        let request = furnish(&lua, &seat, rules).map_err(failed)?;
 
         let chunk = lua
             .load(rules.bytecode())
             .set_name(format!("={}", rules.chunk()))
             .set_mode(mlua::chunk::ChunkMode::Binary);
+        let main = chunk.into_function().map_err(failed)?;
         let before = thread_cpu();
-        let (ran, kill) = guard.watch(limits.of_loading().cpu, || chunk.exec());
+        let (ran, kill) = guard.watch(&lua, limits.of_loading(), || main.call::<()>(()));
         let spent = thread_cpu().saturating_sub(before);
+        let ran = ran.and_then(|()| kill.map_or(Ok(()), |kill| Err(kill.error())));
         ran.map_err(|error| {
             let failure = failure(&error, kill, rules.chunk());
             let message = format!("at the top level of the file: {}", failure.message);
@@ -127,17 +181,30 @@ impl Machine {
         self.lua.globals().get::<Value>(name).is_ok_and(|value| !value.is_nil())
     }
 
+    /// Calls `route` where no service is asked.
     pub(super) fn call(&self, rules: &RuleSet, facts: &Facts<'_>) -> Result<Answer, RuleFailure> {
-        *self.seat.0.borrow_mut() = Some(OwnedFacts::new(facts));
-        let (answer, kill) = self.guard.watch(self.limits.cpu, || self.ask());
-        *self.seat.0.borrow_mut() = None;
-        match (answer, kill) {
+        settled(facts, |facts| self.run(rules, facts), offline)
+    }
+
+    /// Calls `route` once, unless the settings say what becomes of a query whose question failed.
+    pub(super) fn run(&self, rules: &RuleSet, facts: &Facts<'_>) -> Run {
+        if let (Some(settings), Some(last)) = (rules.http(), facts.heard.last())
+            && let Some(answer) = last.instead(settings.on_failure)
+        {
+            return Run::Done(Ok(answer));
+        }
+        self.seat.take(facts);
+        let (answer, kill) = self.guard.watch(&self.lua, self.limits, || self.ask());
+        if let Some(post) = self.seat.leave() {
+            return Run::Asks(post);
+        }
+        Run::Done(match (answer, kill) {
             (Ok(answer), None) => Ok(answer),
             (Ok(_), Some(kill)) => {
                 Err(failure(&mlua::Error::RuntimeError(String::new()), Some(kill), rules.chunk()))
             }
             (Err(error), kill) => Err(failure(&error, kill, rules.chunk())),
-        }
+        })
     }
 
     fn ask(&self) -> mlua::Result<Answer> {
@@ -150,116 +217,37 @@ impl Machine {
         answer(self.route.call(&self.request)?)
     }
 
+    /// What the machine takes of memory once its garbage is gone.
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        // Each round halves a stack that became large.
+        (0..12).for_each(|_| self.lua.gc_collect().unwrap());
+        self.lua.used_memory()
+    }
+
     /// Whether the machine may be in a state that the next request should not meet.
     pub(super) fn is_doubtful(&self, outcome: &Result<Answer, RuleFailure>) -> bool {
         let killed = outcome.as_ref().is_err_and(|failure| {
             matches!(failure.kind, FailureKind::Timeout | FailureKind::Memory)
         });
-        killed || self.lua.used_memory() > self.limits.memory / 2
+        killed || self.is_large()
+    }
+
+    fn is_large(&self) -> bool {
+        self.lua.used_memory() > self.limits.memory / 2
     }
 }
 
-fn answer(value: Value) -> mlua::Result<Answer> {
-    Ok(match value {
-        Value::Nil => Answer::Nil,
-        Value::Table(table) => Answer::Fields(fields(&table)?),
-        other => Answer::One(given(&other)),
-    })
-}
-
-fn fields(table: &Table) -> mlua::Result<Vec<(Given, Given)>> {
-    let pairs = table.pairs::<Value, Value>().take(FIELDS_MAX);
-    pairs.map(|pair| pair.map(|(key, value)| (given(&key), given(&value)))).collect()
-}
-
-fn given(value: &Value) -> Given {
-    match value {
-        Value::String(text) => {
-            let bytes = text.as_bytes();
-            let kept = &bytes[..bytes.len().min(TEXT_MAX)];
-            Given::Text(String::from_utf8_lossy(kept).into_owned())
-        }
-        other => Given::Other(kind_of(other)),
-    }
-}
-
-/// The type of a value, as Lua names it.
-fn kind_of(value: &Value) -> &'static str {
-    if value.is_integer() { "number" } else { value.type_name() }
-}
-
-/// Where the facts of the request in hand lie while its call runs.
-struct Seat(RefCell<Option<OwnedFacts>>);
-
-/// The `request` of a script: one object for all requests, empty between them.
-struct Request(Rc<Seat>);
-
-impl Request {
-    fn read<R>(&self, read: impl FnOnce(&OwnedFacts) -> R) -> mlua::Result<R> {
-        self.0.0.borrow().as_ref().map(read).ok_or_else(|| {
-            let message = "a request can be read only while `route` runs for it";
-            mlua::Error::RuntimeError(message.to_owned())
-        })
-    }
-
-    fn text<'a>(
-        &self,
-        lua: &Lua,
-        read: impl for<'f> FnOnce(&'f OwnedFacts) -> Option<&'f [u8]> + 'a,
-    ) -> mlua::Result<Option<LuaString>> {
-        self.read(|facts| read(facts).map(|text| lua.create_string(text)).transpose())?
-    }
-}
-
-impl UserData for Request {
-    fn add_fields<F: UserDataFields<Self>>(fields: &mut F) {
-        fields.add_field_method_get("source", |lua, this| {
-            this.text(lua, |facts| facts.first("x-trino-source"))
-        });
-        fields.add_field_method_get("user", |lua, this| this.text(lua, OwnedFacts::user));
-        fields.add_field_method_get("catalog", |lua, this| {
-            this.text(lua, |facts| facts.first("x-trino-catalog"))
-        });
-        fields.add_field_method_get("schema", |lua, this| {
-            this.text(lua, |facts| facts.first("x-trino-schema"))
-        });
-        fields.add_field_method_get("method", |lua, this| {
-            this.text(lua, |facts| Some(facts.method.as_str().as_bytes()))
-        });
-        fields.add_field_method_get("path", |lua, this| {
-            this.text(lua, |facts| Some(facts.path.as_bytes()))
-        });
-        fields.add_field_method_get("remote_addr", |_, this| {
-            this.read(|facts| facts.remote_addr.to_string())
-        });
-        fields.add_field_method_get("client_tags", |lua, this| {
-            this.read(|facts| {
-                let Some(tags) = facts.client_tags() else { return Ok(None) };
-                let list = lua.create_table_with_capacity(tags.len(), 0)?;
-                tags.iter().try_for_each(|tag| list.raw_push(lua.create_string(tag)?))?;
-                list.set_readonly(true);
-                Ok(Some(list))
-            })?
-        });
-    }
-
-    fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
-        methods.add_method("header", |lua, this, name: LuaString| {
-            let Ok(name) = name.to_str() else { return Ok(None) };
-            this.read(|facts| facts.header(&name).map(|text| lua.create_string(text)).transpose())?
-        });
-        methods.add_method("has_tag", |_, this, tag: LuaString| {
-            this.read(|facts| facts.has_tag(&tag.as_bytes()))
-        });
-        methods.add_meta_method(MetaMethod::Index, |_, _, key: Value| {
-            let key = match given(&key) {
-                Given::Text(key) => key.chars().take(40).collect(),
-                Given::Other(kind) => kind.to_owned(),
-            };
-            let message = format!("request has no `{key}`, known: {FIELDS}");
-            Err::<(), _>(mlua::Error::RuntimeError(message))
-        });
-    }
+/// Gives a script what it may ask beside the library; tells its `request`.
+fn furnish(lua: &Lua, seat: &Rc<Seat>, rules: &RuleSet) -> mlua::Result<AnyUserData> {
+    let globals = lua.globals();
+    globals.set("default_group", rules.default_group().as_str())?;
+    globals
+        .set("group", states::Groups { seat: Rc::clone(seat), known: rules.groups().clone() })?;
+    globals.set("cluster", states::Clusters(Rc::clone(seat)))?;
+    globals.set("http", services::library(lua, seat, rules.http())?)?;
+    let query = lua.create_userdata(Query(Rc::clone(seat)))?;
+    lua.create_userdata(Request { seat: Rc::clone(seat), query })
 }
 
 /// Tells an error of the machine in the words of a rule's author.
@@ -271,9 +259,16 @@ pub(super) fn failure(error: &mlua::Error, kill: Option<Kill>, chunk: &str) -> R
         root = cause;
     }
     let (kind, text) = match (kill, root) {
-        (Some(kill), _) => (FailureKind::Timeout, format!("the rules {}", kill.limit)),
+        (Some(kill), _) => {
+            let kind = match kill.limit {
+                Limit::Cpu(_) | Limit::Ticks | Limit::Wall => FailureKind::Timeout,
+                Limit::Questions | Limit::Answer => FailureKind::Runtime,
+            };
+            (kind, format!("the rules {}", kill.limit))
+        }
         (None, mlua::Error::MemoryError(_)) => {
-            let text = "the rules took more memory than they may (`rules.memory`)";
+            let text =
+                "the rules took more memory than they may (`rules.memory`, and 512 KiB at one go)";
             (FailureKind::Memory, text.to_owned())
         }
         (None, _) => (FailureKind::Runtime, words(root)),
@@ -334,28 +329,21 @@ fn one_line(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
     use expect_test::expect;
-    use http::{HeaderMap, Method};
+    use http::HeaderMap;
 
     use super::*;
     use crate::route::tests::{groups, settings};
+    use crate::route::verdict::Given;
 
     #[test]
     fn a_request_is_gone_when_its_call_is_over() {
         let script = "function route(request) return request.path and 'olap' end";
         let rules = RuleSet::compile(script.as_bytes(), &settings(), &groups()).unwrap();
         let machine = Machine::new(&rules).unwrap();
-        let facts = Facts {
-            headers: &HeaderMap::new(),
-            method: &Method::POST,
-            path: "/",
-            user: None,
-            remote_addr: Ipv4Addr::LOCALHOST.into(),
-        };
+        let headers = HeaderMap::new();
         let olap = Answer::One(Given::Text("olap".to_owned()));
-        assert_eq!(machine.call(&rules, &facts), Ok(olap));
+        assert_eq!(machine.call(&rules, &Facts::plain(&headers)), Ok(olap));
         let error = machine.route.call::<Value>(&machine.request).unwrap_err();
         expect!["line 1: a request can be read only while `route` runs for it"]
             .assert_eq(&failure(&error, None, rules.chunk()).to_string());

@@ -1,9 +1,13 @@
-//! Keeps the rule set in force, and exchanges it when its file changes.
+//! Keeps the rule set in force, and exchanges it: when its file changes, or when another version of
+//! the store is wanted.
 //!
-//! Promises that a bad file never replaces good rules, and that a request in flight keeps the set
-//! it began with. The file's content is compared, not its times: so a rename, a swapped link and a
-//! copy that keeps times are all seen.
+//! Promises that bad rules never replace good ones, and that a request in flight keeps the set it
+//! began with. The file's content is compared, not its times: so a rename, a swapped link and a copy
+//! that keeps times are all seen. Knows no store: `control` says which version is wanted.
 
+mod begin;
+
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +18,8 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::{error, info, warn};
 
-use super::rules::{RuleSet, RulesError, Version, hash, read};
+use super::rules::{RuleSet, RulesError, Version};
+use super::texts::Texts;
 use crate::config::Rules;
 use crate::ids::GroupName;
 use crate::time::unix_ms;
@@ -23,15 +28,72 @@ use crate::time::unix_ms;
 const PERIOD: Duration = Duration::from_millis(250);
 /// A changed file is read again after this time: a writer that is not done yet is left to finish.
 const SETTLE: Duration = Duration::from_millis(50);
+/// The most findings that are kept of one failure.
+const FINDINGS_MAX: usize = 100;
+
+/// Where rules come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// The rules file.
+    File,
+    /// A version of the store.
+    Version(u64),
+}
+
+impl Source {
+    /// The version of that number, or the file.
+    pub fn of(number: u64) -> Self {
+        if number == 0 { Self::File } else { Self::Version(number) }
+    }
+
+    /// The number of a version; 0 for the file.
+    pub fn number(self) -> u64 {
+        match self {
+            Self::File => 0,
+            Self::Version(number) => number,
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File => out.write_str("file"),
+            Self::Version(number) => write!(out, "version {number}"),
+        }
+    }
+}
+
+/// Which rules are wanted.
+#[derive(Debug, Clone)]
+pub enum Wanted {
+    /// Whatever the rules file holds.
+    File,
+    /// A version of the store.
+    Version(Edition),
+}
+
+/// Rules that lie ready, and where they come from.
+#[derive(Debug, Clone)]
+pub struct Edition {
+    /// Where they come from.
+    pub source: Source,
+    /// The rules and their tests.
+    pub texts: Arc<Texts>,
+}
 
 /// How the rules are, for operators.
 #[derive(Debug, Clone)]
 pub struct Status {
+    /// Where the set in force comes from.
+    pub source: Source,
     /// The set in force.
     pub version: Version,
+    /// Whether it stands in for another one that was wanted at the start and cannot be used.
+    pub is_fallback: bool,
     /// What may go wrong with it.
     pub warnings: Vec<String>,
-    /// Why the newest file is not in force; `None`: it is.
+    /// Why the newest rules are not in force; `None`: they are.
     pub last_error: Option<ReloadFailure>,
     /// Sets that came into force since the start.
     pub reloads_ok: u64,
@@ -44,6 +106,8 @@ pub struct Status {
 pub struct ReloadFailure {
     /// The error with its causes.
     pub text: String,
+    /// All that is wrong, each by itself.
+    pub findings: Vec<String>,
     /// The label of a metric.
     pub kind: &'static str,
     /// The line of the rules file, where it is known.
@@ -57,47 +121,42 @@ pub struct ReloadFailure {
 pub struct RuleBook {
     current: ArcSwap<RuleSet>,
     /// Held while a set is loaded, so that two reloads cannot overtake each other.
+    turn: Mutex<()>,
+    /// Held for a moment.
     inputs: Mutex<Inputs>,
     status: watch::Sender<Status>,
 }
 
-/// What a rule set is made of, besides its file.
+/// What a rule set is made of, and is to be made of.
 #[derive(Debug, Clone)]
 struct Inputs {
     settings: Rules,
     groups: Vec<GroupName>,
+    /// The newest wish that was heard; older ones are not.
+    change: u64,
+    wanted: Wanted,
+    in_force: Edition,
     seen: Seen,
 }
 
 /// What was last found in place of the file, good or bad.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Seen {
-    Content(String),
+    /// The fingerprint of the rules and their tests.
+    Content([u8; 32]),
     Nothing(io::ErrorKind),
     TooLarge,
+    /// Nobody looked, as the file does not count.
+    Unknown,
+}
+
+/// Rules that are about to come into force.
+struct Loaded {
+    edition: Edition,
+    rules: RuleSet,
 }
 
 impl RuleBook {
-    /// Loads the rules for the first time.
-    pub fn start(settings: &Rules, groups: &[GroupName]) -> Result<Arc<Self>, RulesError> {
-        let script = read(&settings.file)?;
-        let rules = RuleSet::compile(&script, settings, groups)?;
-        let (status, _) = watch::channel(Status {
-            version: rules.version().clone(),
-            warnings: warnings(&rules),
-            last_error: None,
-            reloads_ok: 0,
-            reloads_failed: 0,
-        });
-        let seen = Seen::Content(hash(&script));
-        let inputs = Inputs { settings: settings.clone(), groups: groups.to_vec(), seen };
-        Ok(Arc::new(Self {
-            current: ArcSwap::from_pointee(rules),
-            inputs: Mutex::new(inputs),
-            status,
-        }))
-    }
-
     /// The set in force. A request loads it once and keeps it.
     pub fn current(&self) -> Arc<RuleSet> {
         self.current.load_full()
@@ -108,31 +167,84 @@ impl RuleBook {
         self.status.borrow().clone()
     }
 
+    /// The texts of the rules in force.
+    pub fn in_force(&self) -> Edition {
+        self.inputs().in_force.clone()
+    }
+
+    /// The newest wish that was heard.
+    pub fn change(&self) -> u64 {
+        self.inputs().change
+    }
+
     /// Wakes its holder whenever a load succeeded or failed.
     pub fn subscribe(&self) -> watch::Receiver<Status> {
         self.status.subscribe()
     }
 
-    /// Loads the file under these settings, and tells whether a new set is in force. On an error
-    /// nothing changes: the old set stays, and the old settings are those of the next look.
+    /// Puts these rules in force, unless a newer wish than `change` was heard; tells whether they are.
+    /// On an error the old set stays, until the settings change or something else is wanted.
+    ///
+    /// Reads the file and runs the script: call it where some milliseconds do not matter.
+    pub fn want(&self, wanted: Wanted, change: u64) -> Result<bool, RulesError> {
+        let _turn = self.turn();
+        let mut next = self.inputs().clone();
+        if change <= next.change {
+            return Ok(false);
+        }
+        next.change = change;
+        next.wanted = wanted;
+        let loaded = match next.find().and_then(|edition| edition.load(&next)) {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                *self.inputs() = next;
+                self.keep(&error);
+                return Err(error);
+            }
+        };
+        next.in_force = loaded.edition.clone();
+        *self.inputs() = next;
+        self.swap(loaded);
+        Ok(true)
+    }
+
+    /// Loads what is wanted under these settings, and tells whether a new set is in force. On an error
+    /// nothing changes: the old set stays, and the old settings are those of the next look. A version
+    /// of the store that does not fit keeps nobody from new settings, if the rules in force do.
     ///
     /// Reads the file and runs the script: call it where some milliseconds do not matter.
     pub fn reload(&self, settings: &Rules, groups: &[GroupName]) -> Result<bool, RulesError> {
-        let mut inputs = self.inputs();
-        let script = read(&settings.file);
-        let seen = Seen::of(&script);
-        let same_inputs = inputs.are(settings, groups);
-        if same_inputs && seen == inputs.seen && self.status.borrow().last_error.is_none() {
+        let _turn = self.turn();
+        let known = self.inputs().clone();
+        let same_inputs = known.are(settings, groups);
+        let is_well = self.status.borrow().last_error.is_none();
+        let mut next =
+            Inputs { settings: settings.clone(), groups: groups.to_vec(), ..known.clone() };
+        let found = next.find();
+        let is_file = matches!(next.wanted, Wanted::File);
+        if same_inputs && (!is_file || (is_well && next.seen == known.seen)) {
             return Ok(false);
         }
         if same_inputs {
-            inputs.seen = seen.clone();
+            self.inputs().seen = next.seen.clone();
         }
-        let rules = script
-            .and_then(|script| RuleSet::compile(&script, settings, groups))
-            .inspect_err(|error| self.keep(error))?;
-        *inputs = Inputs { settings: settings.clone(), groups: groups.to_vec(), seen };
-        self.swap(rules);
+        let loaded = match found.and_then(|edition| edition.load(&next)) {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                self.keep(&error);
+                let stand_in = if is_file { None } else { next.in_force.load(&next).ok() };
+                let Some(stand_in) = stand_in else { return Err(error) };
+                *self.inputs() = next;
+                // Only the settings are new: that the wanted version fails stays told.
+                let version = stand_in.rules.version().clone();
+                self.current.store(Arc::new(stand_in.rules));
+                self.status.send_modify(|status| status.version = version);
+                return Ok(true);
+            }
+        };
+        next.in_force = loaded.edition.clone();
+        *self.inputs() = next;
+        self.swap(loaded);
         Ok(true)
     }
 
@@ -147,7 +259,7 @@ impl RuleBook {
     }
 
     async fn look(self: &Arc<Self>) {
-        let (file, known) = self.known();
+        let Some((file, known)) = self.watched() else { return };
         let Some(found) = look_at(file.clone()).await else { return };
         if found == known {
             return;
@@ -166,25 +278,34 @@ impl RuleBook {
         }
     }
 
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn inputs(&self) -> MutexGuard<'_, Inputs> {
         self.inputs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn known(&self) -> (PathBuf, Seen) {
+    /// The file, if it counts, and what was seen of it.
+    fn watched(&self) -> Option<(PathBuf, Seen)> {
         let inputs = self.inputs();
-        (inputs.settings.file.clone(), inputs.seen.clone())
+        let counts = matches!(inputs.wanted, Wanted::File);
+        counts.then(|| (inputs.settings.file.clone(), inputs.seen.clone()))
     }
 
-    fn swap(&self, rules: RuleSet) {
+    fn swap(&self, loaded: Loaded) {
+        let Loaded { edition: Edition { source, .. }, rules } = loaded;
         let version = rules.version().clone();
         let warnings = warnings(&rules);
         for warning in &warnings {
             warn!(%warning, "the rules may go wrong");
         }
         let old = self.current.swap(Arc::new(rules));
-        info!(old = %old.version(), new = %version, "new rules are in force");
+        info!(old = %old.version(), new = %version, %source, "new rules are in force");
         self.status.send_modify(|status| {
+            status.source = source;
             status.version = version;
+            status.is_fallback = false;
             status.warnings = warnings;
             status.last_error = None;
             status.reloads_ok += 1;
@@ -192,12 +313,7 @@ impl RuleBook {
     }
 
     fn keep(&self, problem: &RulesError) {
-        let failure = ReloadFailure {
-            text: chain(problem),
-            kind: problem.kind(),
-            line: problem.line(),
-            at_ms: unix_ms(),
-        };
+        let failure = ReloadFailure::of(problem);
         let version = self.current.load().version().clone();
         error!(error = %failure.text, kept = %version, "the rules were not reloaded");
         self.status.send_modify(|status| {
@@ -207,22 +323,67 @@ impl RuleBook {
     }
 }
 
+impl ReloadFailure {
+    fn of(problem: &RulesError) -> Self {
+        Self {
+            text: problem.in_words(),
+            findings: problem.findings().into_iter().take(FINDINGS_MAX).collect(),
+            kind: problem.kind(),
+            line: problem.line(),
+            at_ms: unix_ms(),
+        }
+    }
+}
+
+impl Edition {
+    fn load(&self, inputs: &Inputs) -> Result<Loaded, RulesError> {
+        let tried = self.texts.tried(&inputs.settings, &inputs.groups)?;
+        Ok(Loaded { edition: self.clone(), rules: tried.rules })
+    }
+}
+
 impl Inputs {
+    /// Finds the texts that are wanted; of a file it is noted what was seen.
+    fn find(&mut self) -> Result<Edition, RulesError> {
+        match &self.wanted {
+            Wanted::Version(edition) => {
+                self.seen = Seen::Unknown;
+                Ok(edition.clone())
+            }
+            Wanted::File => {
+                let texts = Texts::read(&self.settings.file);
+                self.seen = Seen::of(&texts);
+                Ok(Edition { source: Source::File, texts: Arc::new(texts?) })
+            }
+        }
+    }
+
     fn are(&self, settings: &Rules, groups: &[GroupName]) -> bool {
-        let Rules { file, default_group, routing_group_header, cpu, memory } = settings;
+        let Rules {
+            file,
+            default_group,
+            routing_group_header,
+            cpu,
+            memory,
+            on_error,
+            alarm_after: _,
+            http,
+        } = settings;
         self.settings.file == *file
             && self.settings.default_group == *default_group
             && self.settings.routing_group_header == *routing_group_header
             && self.settings.cpu == *cpu
             && self.settings.memory == *memory
+            && self.settings.on_error == *on_error
+            && self.settings.http == *http
             && self.groups == groups
     }
 }
 
 impl Seen {
-    fn of(script: &Result<Vec<u8>, RulesError>) -> Self {
-        match script {
-            Ok(script) => Self::Content(hash(script)),
+    fn of(texts: &Result<Texts, RulesError>) -> Self {
+        match texts {
+            Ok(texts) => Self::Content(texts.print()),
             Err(RulesError::Unreadable { source, .. }) => Self::Nothing(source.kind()),
             Err(_) => Self::TooLarge,
         }
@@ -230,21 +391,11 @@ impl Seen {
 }
 
 async fn look_at(file: PathBuf) -> Option<Seen> {
-    tokio::task::spawn_blocking(move || Seen::of(&read(&file))).await.ok()
+    tokio::task::spawn_blocking(move || Seen::of(&Texts::read(&file))).await.ok()
 }
 
 fn warnings(rules: &RuleSet) -> Vec<String> {
     rules.warnings().iter().map(ToString::to_string).collect()
-}
-
-fn chain(problem: &RulesError) -> String {
-    let mut text = problem.to_string();
-    let mut source = std::error::Error::source(problem);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]
@@ -258,6 +409,7 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
+    use crate::route::rules::hash;
     use crate::route::tests::{groups, settings};
 
     const BI: &str = "function route() return 'bi' end";
@@ -434,5 +586,57 @@ mod tests {
         assert!(book.status().last_error.is_some());
         assert!(book.reload(&settings, &groups()).unwrap(), "a good load ends the error");
         assert_eq!(book.status().last_error, None);
+    }
+    fn version(number: u64, script: &str) -> Wanted {
+        let texts = Texts { script: script.as_bytes().to_vec(), tests: Vec::new() };
+        Wanted::Version(Edition { source: Source::Version(number), texts: Arc::new(texts) })
+    }
+
+    #[tokio::test]
+    async fn a_version_is_in_force_until_the_file_is_wanted_again() {
+        let mut watched = Watched::new(BI);
+        let book = watched.book.clone();
+        assert!(book.want(version(7, OLAP), 3).unwrap());
+        watched.check(OLAP).await;
+        assert_eq!(book.status().source, Source::Version(7));
+        assert!(!book.want(Wanted::File, 3).unwrap(), "no newer wish");
+        assert!(!book.want(Wanted::File, 2).unwrap(), "an older wish");
+
+        let error = book.want(version(8, "function route() return 1 end"), 4).unwrap_err();
+        assert_eq!(error.kind(), "script");
+        let status = watched.next().await;
+        assert_eq!((status.source, status.version.hash), (Source::Version(7), hash(OLAP)));
+        assert!(status.last_error.is_some());
+        let settings = Rules { file: watched.path("route.lua"), ..settings() };
+        assert!(book.reload(&settings, &groups()[..1]).is_err(), "neither fits without olap");
+        let more = Rules { alarm_after: 1, routing_group_header: true, ..settings.clone() };
+        assert!(book.reload(&more, &groups()).unwrap(), "the rules in force fit new settings");
+        assert!(book.status().last_error.is_some(), "and what is wanted is still not in force");
+
+        watched.write("nope");
+        assert!(book.want(Wanted::File, 5).is_err());
+        assert_eq!(book.status().source, Source::Version(7));
+        watched.news.mark_unchanged();
+        watched.write(BI);
+        watched.check(BI).await;
+        assert_eq!((book.status().source, book.change()), (Source::File, 5));
+    }
+
+    #[tokio::test]
+    async fn a_file_that_breaks_its_tests_does_not_come_into_force() {
+        let mut watched = Watched::new(BI);
+        fs::create_dir(watched.path("tests")).unwrap();
+        let test = "case 'all to bi' { expect = { group = 'bi' } }";
+        fs::write(watched.path("tests/a.lua"), test).unwrap();
+        watched.check(BI).await;
+        watched.write(OLAP);
+        watched
+            .check_kept(
+                BI,
+                expect![[r#"1 of 1 cases of the tests do not hold; tests/a.lua:1: `all to bi`: expected group "bi", got "olap""#]],
+            )
+            .await;
+        fs::write(watched.path("tests/a.lua"), test.replace("bi", "olap")).unwrap();
+        watched.check(OLAP).await;
     }
 }

@@ -9,21 +9,27 @@ mod probe;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use mlua::chunk::Compiler;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
+use super::bytecode::runs;
 use super::engine::{Loaded, failure};
 use super::sandbox::Limits;
-use super::verdict::{Groups, RuleFailure};
-use crate::config::Rules;
-use crate::ids::GroupName;
+use super::suite::Broken;
+use super::verdict::{Decision, FailureKind, Groups, RuleFailure, no_cluster};
+use crate::config::{RuleHttp, Rules};
+use crate::ids::{ClusterName, GroupName};
 use crate::time::unix_ms;
 
 /// The largest rules file, in bytes.
 pub const FILE_MAX: usize = 1024 * 1024;
+
+/// The field of a request that tells of its statement.
+const QUERY: &str = "query";
 
 /// Each set of this process gets its own number, so that a worker knows whether its machine is of
 /// this set.
@@ -70,6 +76,23 @@ pub enum RulesError {
         /// What is wrong and what would be right.
         message: String,
     },
+    /// The rules do not do what their tests say.
+    #[error("{} of {cases} cases of the tests do not hold{}", broken.len(), First(broken))]
+    Tests {
+        /// How many cases there are.
+        cases: usize,
+        /// Those that do not hold.
+        broken: Vec<Broken>,
+    },
+}
+
+/// The first case that does not hold, for a message.
+struct First<'a>(&'a [Broken]);
+
+impl std::fmt::Display for First<'_> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.first().map_or(Ok(()), |first| write!(out, "; {first}"))
+    }
 }
 
 impl RulesError {
@@ -81,6 +104,7 @@ impl RulesError {
             Self::Empty { .. } => "empty",
             Self::NotText { .. } => "not_text",
             Self::Script { .. } => "script",
+            Self::Tests { .. } => "tests",
         }
     }
 
@@ -89,7 +113,25 @@ impl RulesError {
         match self {
             Self::Script { line, .. } => *line,
             Self::NotText { line, .. } => u32::try_from(*line).ok(),
-            Self::Unreadable { .. } | Self::TooLarge { .. } | Self::Empty { .. } => None,
+            Self::Unreadable { .. }
+            | Self::TooLarge { .. }
+            | Self::Empty { .. }
+            | Self::Tests { .. } => None,
+        }
+    }
+
+    /// The error with its causes, on one line.
+    pub fn in_words(&self) -> String {
+        let causes =
+            std::iter::successors(Some(self as &dyn std::error::Error), |error| error.source());
+        causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    }
+
+    /// All that is wrong, each by itself.
+    pub fn findings(&self) -> Vec<String> {
+        match self {
+            Self::Tests { broken, .. } => broken.iter().map(ToString::to_string).collect(),
+            other => vec![other.in_words()],
         }
     }
 }
@@ -140,6 +182,8 @@ pub struct RuleSet {
     bytecode: Vec<u8>,
     groups: Groups,
     asks_header: bool,
+    reads_query: bool,
+    http: Option<Arc<RuleHttp>>,
     limits: Limits,
     warnings: Vec<RuleWarning>,
 }
@@ -158,17 +202,21 @@ impl RuleSet {
     ) -> Result<Self, RulesError> {
         let script = text(script, &settings.file)?;
         let chunk = chunk_name(&settings.file);
-        let bytecode = compiler()
-            .compile(script)
-            .map_err(|error| refused(&chunk, failure(&error, None, &chunk)))?;
+        let bytecode = compiled(script, &chunk).map_err(|failure| refused(&chunk, failure))?;
         let mut rules = Self {
             generation: GENERATION.fetch_add(1, Ordering::Relaxed),
             version: Version { hash: hash(script), loaded_at_ms: unix_ms() },
             chunk,
             bytecode,
-            groups: Groups { default: settings.default_group.clone(), known: groups.to_vec() },
+            groups: Groups {
+                default: settings.default_group.clone(),
+                known: groups.to_vec(),
+                on_error: settings.on_error,
+            },
             asks_header: settings.routing_group_header,
-            limits: Limits { cpu: settings.cpu, memory: settings.memory },
+            reads_query: script.contains(QUERY),
+            http: settings.http.clone().map(Arc::new),
+            limits: Limits::of_call(settings.cpu, settings.memory),
             warnings: Vec::new(),
         };
         let failed = |failure| refused(&rules.chunk, failure);
@@ -204,6 +252,31 @@ impl RuleSet {
     /// Where a query goes that no rule names.
     pub fn default_group(&self) -> &GroupName {
         &self.groups.default
+    }
+
+    /// The same decision, in the group of the cluster that it names, which `group_of` tells. `None`: there
+    /// is no such cluster, which is a failure of these rules.
+    pub fn placed(
+        &self,
+        decision: Decision,
+        group_of: impl FnOnce(&ClusterName) -> Option<GroupName>,
+    ) -> Decision {
+        let Some(name) = &decision.cluster else { return decision };
+        match group_of(name) {
+            Some(group) => Decision { group, ..decision },
+            None => self.groups.failed(no_cluster(name.as_str())),
+        }
+    }
+
+    /// Whether they seem to ask what a statement is. A hint: whoever has not read it before they ask
+    /// reads it when they do.
+    pub fn reads_query(&self) -> bool {
+        self.reads_query
+    }
+
+    /// Which services they may call; `None`: none.
+    pub fn http(&self) -> Option<&Arc<RuleHttp>> {
+        self.http.as_ref()
     }
 
     pub(super) fn generation(&self) -> u64 {
@@ -251,7 +324,7 @@ pub(super) fn hash(script: impl AsRef<[u8]>) -> String {
     })
 }
 
-fn text<'a>(script: &'a [u8], file: &Path) -> Result<&'a str, RulesError> {
+pub(super) fn text<'a>(script: &'a [u8], file: &Path) -> Result<&'a str, RulesError> {
     if script.len() > FILE_MAX {
         return Err(RulesError::TooLarge { file: file.to_owned() });
     }
@@ -266,17 +339,37 @@ fn text<'a>(script: &'a [u8], file: &Path) -> Result<&'a str, RulesError> {
     Ok(text)
 }
 
+/// Functions of the language that `lua/bounds.lua` replaces or that make long texts. The compiler must
+/// not put its own quick forms of them in their place: these ask nobody.
+const SLOW: [&str; 4] = ["string.sub", "table.unpack", "tonumber", "unpack"];
+
 /// Level 1 keeps the lines of all calls; the levels above inline functions. The names of variables
-/// are kept for what is told of them.
+/// are kept for what is told of them, and marks of coverage for the places where code asks the guard.
 pub(super) fn compiler() -> Compiler {
-    Compiler::new().set_optimization_level(1).set_debug_level(2)
+    let compiler = Compiler::new().set_optimization_level(1).set_debug_level(2);
+    compiler.set_coverage_level(2).set_disabled_builtins(SLOW)
 }
 
-fn chunk_name(file: &Path) -> String {
+/// Compiles a script. What comes out asks the guard often enough to be ended in time.
+pub(super) fn compiled(script: &str, chunk: &str) -> Result<Vec<u8>, RuleFailure> {
+    let mut code = compiler().compile(script).map_err(|error| failure(&error, None, chunk))?;
+    runs::divide(&mut code).map_err(|error| {
+        let (line, message) = match error {
+            runs::Undivided::TooLong { line } => (Some(line), error.to_string()),
+            runs::Undivided::Unreadable(_) => {
+                (None, format!("the compiled rules cannot be examined: {error}"))
+            }
+        };
+        RuleFailure { kind: FailureKind::Runtime, message, line }
+    })?;
+    Ok(code)
+}
+
+pub(super) fn chunk_name(file: &Path) -> String {
     let name = file.file_name().map(|name| name.to_string_lossy().into_owned());
     name.unwrap_or_else(|| "rules".to_owned())
 }
 
-fn refused(chunk: &str, failure: RuleFailure) -> RulesError {
+pub(super) fn refused(chunk: &str, failure: RuleFailure) -> RulesError {
     RulesError::Script { chunk: chunk.to_owned(), line: failure.line, message: failure.message }
 }

@@ -1,52 +1,36 @@
 //! The walls around a script: which functions it has, and how much time and memory.
 //!
-//! Promises that a call ends: Luau asks the `Guard` at each call, return and loop step, and inside
-//! the matching of patterns; once the guard has said no it says no at every later step, so `pcall`
-//! cannot go on. Functions that work long without asking are removed or bounded.
-//! One gap is known: code in a straight line, without a call or a loop, does not ask, so only its
-//! length (the size of the file) bounds it. What a probe finds of it is refused when it is loaded.
+//! Promises that a call ends: Luau asks the `Guard` at each call, return and loop step, inside the
+//! matching of patterns, and where a straight run of code is long (`bytecode/runs.rs`). Functions that
+//! work long without asking are removed or bounded (`lua/bounds.lua`), and what one step may take of
+//! memory is bounded: each of these bounds aims at half a millisecond (`tests/attacks.rs` measures).
 
-use std::cell::Cell;
+mod guard;
+
 use std::collections::HashSet;
 use std::rc::Rc;
-use std::time::Duration;
+use std::sync::LazyLock;
 
+use mlua::chunk::{ChunkMode, Compiler};
 use mlua::{Lua, LuaOptions, StdLib, Table, Value, VmState};
 
 use super::closures;
-use crate::time::{Instant, now, thread_cpu};
 
-/// The most steps of one call. At some 20 ns a step this is well above any honest rule.
-const TICKS_MAX: u32 = 1_000_000;
-/// The last stop by the clock on the wall, for a system that cannot tell the time of a thread.
-const WALL_MAX: Duration = Duration::from_millis(250);
-/// The top level of a rules file may take so many times the limit of a call: it builds tables.
-const LOAD_FACTOR: u32 = 10;
+pub(super) use self::guard::{Guard, Kill, Limit, Limits};
+
 /// The most tables and functions that a script may keep: they are walked to make them read-only.
 const FREEZE_MAX: usize = 100_000;
+/// The most entries of all these tables.
+const ENTRIES_MAX: usize = 500_000;
 
 /// How many callers up a line of the rules file is looked for, when a call is ended.
 const STACK_LOOKED_AT: usize = 8;
 
-/// The library of rules, in the scripts' own language.
-const PRELUDE: &str = include_str!("../../lua/prelude.lua");
-
-/// Bounds for functions that work long without asking the guard.
-const BOUNDS: &str = r#"
-local rep, sort = string.rep, table.sort
-function string.rep(text, count, separator)
-  if (#text + #(separator or "")) * count > 65536 then
-    error("string.rep would make more than 65536 bytes", 2)
-  end
-  return rep(text, count, separator)
-end
-function table.sort(list, before)
-  if #list > 1000 then
-    error("table.sort takes at most 1000 elements", 2)
-  end
-  return sort(list, before)
-end
-"#;
+/// The library of rules, in the scripts' own language, compiled: a machine is made anew after each
+/// call that was ended.
+static PRELUDE: LazyLock<Vec<u8>> = LazyLock::new(|| own(include_str!("../../lua/prelude.lua")));
+/// Bounds for functions that work long without asking the guard, in that language too.
+static BOUNDS: LazyLock<Vec<u8>> = LazyLock::new(|| own(include_str!("../../lua/bounds.lua")));
 
 const GLOBALS: &[&str] = &[
     "_G",
@@ -74,7 +58,6 @@ const GLOBALS: &[&str] = &[
     "typeof",
     "unpack",
     "utf8",
-    "xpcall",
 ];
 const STRING: &[&str] = &[
     "byte", "char", "find", "format", "gmatch", "gsub", "len", "lower", "match", "rep", "reverse",
@@ -87,115 +70,6 @@ const TABLE: &[&str] = &[
 /// Gone from `math`: a rule that throws dice cannot be explained.
 const MATH_GONE: &[&str] = &["random", "randomseed"];
 
-/// What one call of a script may use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Limits {
-    /// Time on the processor.
-    pub(super) cpu: Duration,
-    /// Memory of the whole virtual machine.
-    pub(super) memory: usize,
-}
-
-impl Limits {
-    /// The limits of the top level of a rules file.
-    pub(super) fn of_loading(self) -> Self {
-        Self { cpu: self.cpu * LOAD_FACTOR, ..self }
-    }
-}
-
-/// Watches one call at a time and ends it at its limit.
-#[derive(Debug)]
-pub(super) struct Guard {
-    watch: Cell<Option<Watch>>,
-    killed: Cell<Option<Kill>>,
-}
-
-/// How a call was ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Kill {
-    pub(super) limit: Limit,
-    /// The line of the rules file that ran then.
-    pub(super) line: Option<u32>,
-}
-
-/// Which limit ended a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Limit {
-    Cpu(Duration),
-    Ticks,
-    Wall,
-}
-
-impl std::fmt::Display for Limit {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Cpu(limit) => {
-                write!(out, "took more than {limit:?} of processor time (`rules.cpu`)")
-            }
-            Self::Ticks => write!(out, "took more than {TICKS_MAX} steps"),
-            Self::Wall => write!(out, "took more than {WALL_MAX:?}"),
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Watch {
-    cpu_max: Duration,
-    ticks: u32,
-    start: Instant,
-    /// The thread's time when this call had taken an eighth of its limit on the wall. Calls that
-    /// end before (all honest ones) are spared the system calls.
-    mark: Option<Duration>,
-}
-
-impl Guard {
-    fn new() -> Self {
-        Self { watch: Cell::new(None), killed: Cell::new(None) }
-    }
-
-    /// Runs `call` under a limit of processor time and tells how it was ended, if it was.
-    pub(super) fn watch<R>(
-        &self,
-        cpu_max: Duration,
-        call: impl FnOnce() -> R,
-    ) -> (R, Option<Kill>) {
-        self.killed.set(None);
-        self.watch.set(Some(Watch { cpu_max, ticks: 0, start: now(), mark: None }));
-        let result = call();
-        self.watch.set(None);
-        (result, self.killed.take())
-    }
-
-    /// One step of the script. `Some`: it must end. `line` tells where it is.
-    fn tick(&self, line: impl FnOnce() -> Option<u32>) -> Option<Kill> {
-        if let Some(kill) = self.killed.get() {
-            return Some(kill);
-        }
-        let mut watch = self.watch.get()?;
-        watch.ticks += 1;
-        let limit = if watch.ticks > TICKS_MAX { Some(Limit::Ticks) } else { watch.look() };
-        self.watch.set(Some(watch));
-        self.killed.set(limit.map(|limit| Kill { limit, line: line() }));
-        self.killed.get()
-    }
-}
-
-impl Watch {
-    /// At every step: one step can copy megabytes of text, and a look costs some 30 ns.
-    fn look(&mut self) -> Option<Limit> {
-        let wall = now().duration_since(self.start);
-        if wall < self.cpu_max / 8 {
-            return None;
-        }
-        if wall > WALL_MAX.max(self.cpu_max) {
-            return Some(Limit::Wall);
-        }
-        let cpu = thread_cpu();
-        let since = *self.mark.get_or_insert(cpu);
-        (cpu.saturating_sub(since) > self.cpu_max).then_some(Limit::Cpu(self.cpu_max))
-    }
-}
-
 /// Makes a virtual machine with the library of rules and nothing else, and its guard.
 pub(super) fn machine(
     groups: &[&str],
@@ -205,19 +79,28 @@ pub(super) fn machine(
     let libs = StdLib::STRING | StdLib::TABLE | StdLib::MATH | StdLib::BIT | StdLib::UTF8;
     let lua = Lua::new_with(libs, LuaOptions::new())?;
     lua.set_memory_limit(limits.memory)?;
-    lua.load(BOUNDS).set_name("=warren").exec()?;
+    lua.load(BOUNDS.as_slice()).set_name("=warren").set_mode(ChunkMode::Binary).exec()?;
     strip(&lua)?;
     lua.globals().set("groups", lua.create_table_from(groups.iter().map(|name| (*name, true)))?)?;
-    lua.load(PRELUDE).set_name("=prelude.lua").exec()?;
+    lua.load(PRELUDE.as_slice()).set_name("=prelude.lua").set_mode(ChunkMode::Binary).exec()?;
     lua.sandbox(true)?;
     let guard = Rc::new(Guard::new());
     let watching = Rc::clone(&guard);
     let chunk = chunk.to_owned();
     lua.set_interrupt(move |lua| match watching.tick(|| line_of(lua, &chunk)) {
-        None => Ok(VmState::Continue),
-        Some(kill) => Err(mlua::Error::RuntimeError(format!("the rules {}", kill.limit))),
+        None => {
+            watching.allow_step(lua);
+            Ok(VmState::Continue)
+        }
+        Some(kill) => Err(kill.error()),
     });
     Ok((lua, guard))
+}
+
+/// Compiles a script of ours. One that cannot be compiled stays a text, which is refused when it is
+/// loaded.
+fn own(script: &str) -> Vec<u8> {
+    Compiler::new().compile(script).unwrap_or_else(|_| script.as_bytes().to_vec())
 }
 
 /// The line of `chunk` that runs, or that called what runs.
@@ -262,6 +145,7 @@ pub(super) type Kept = (u32, Option<String>);
 pub(super) fn freeze(lua: &Lua, chunk: &str) -> mlua::Result<Vec<Kept>> {
     let mut found = vec![Value::Table(lua.globals())];
     let mut seen = HashSet::new();
+    let mut entries = 0;
     let mut kept = Vec::new();
     while let Some(value) = found.pop() {
         if !matches!(value, Value::Table(_) | Value::Function(_))
@@ -270,13 +154,16 @@ pub(super) fn freeze(lua: &Lua, chunk: &str) -> mlua::Result<Vec<Kept>> {
             continue;
         }
         if seen.len() > FREEZE_MAX {
-            let message = format!("the script keeps more than {FREEZE_MAX} tables and functions");
-            return Err(mlua::Error::RuntimeError(message));
+            return Err(too_much(&format!("{FREEZE_MAX} tables and functions")));
         }
         match value {
             Value::Table(table) => {
                 for pair in table.pairs::<Value, Value>() {
                     let (key, value) = pair?;
+                    entries += 1;
+                    if entries > ENTRIES_MAX {
+                        return Err(too_much(&format!("{ENTRIES_MAX} entries of tables")));
+                    }
                     found.extend([key, value]);
                 }
                 found.extend(table.metatable().map(Value::Table));
@@ -299,4 +186,8 @@ pub(super) fn freeze(lua: &Lua, chunk: &str) -> mlua::Result<Vec<Kept>> {
         }
     }
     Ok(kept)
+}
+
+fn too_much(what: &str) -> mlua::Error {
+    mlua::Error::RuntimeError(format!("the script keeps more than {what}"))
 }

@@ -88,7 +88,7 @@ fn unpacked(packed: &str) -> Option<String> {
 }
 
 /// The text behind `%20` and `+`. What is no such code stays as it is.
-fn url_decoded(text: &str) -> Cow<'_, str> {
+pub fn url_decoded(text: &str) -> Cow<'_, str> {
     if !text.contains(['%', '+']) {
         return Cow::Borrowed(text);
     }

@@ -3,7 +3,7 @@
 use crate::store::effect::{Ended, QueryRow, Stamp, Submitted};
 
 /// The columns of `query_routes`, in the order of [`fields_of`].
-pub(super) const NAMES: [&str; 19] = [
+pub(super) const NAMES: [&str; 20] = [
     "query_id",
     "cluster",
     "route_group",
@@ -23,6 +23,7 @@ pub(super) const NAMES: [&str; 19] = [
     "state",
     "error",
     "held_id",
+    "request",
 ];
 
 /// What stands in one column.
@@ -52,7 +53,7 @@ impl<T: Into<Self>> From<Option<T>> for Field {
 }
 
 /// A row as fields, in the order of [`NAMES`].
-pub(super) fn fields_of(id: &str, row: &QueryRow) -> [Field; 19] {
+pub(super) fn fields_of(id: &str, row: &QueryRow) -> [Field; 20] {
     let (submitted, ended) = (row.submitted.as_ref(), row.ended.as_ref());
     [
         id.into(),
@@ -74,6 +75,7 @@ pub(super) fn fields_of(id: &str, row: &QueryRow) -> [Field; 19] {
         ended.and_then(|half| half.state.as_deref()).into(),
         ended.and_then(|half| half.error.as_deref()).into(),
         submitted.and_then(|half| half.held_id.as_deref()).into(),
+        submitted.and_then(|half| half.request.as_deref()).into(),
     ]
 }
 
@@ -96,14 +98,16 @@ pub(super) fn row_of(fields: impl IntoIterator<Item = Field>) -> (String, QueryR
         tags,
         statement,
         held_id: None,
+        request: None,
     });
     let stamp = fields.stamp();
     let rank = fields.number().and_then(|rank| u8::try_from(rank).ok()).unwrap_or(u8::MAX);
     let cause = fields.text().unwrap_or_default();
     let (state, error) = (fields.text(), fields.text());
-    let held_id = fields.text();
+    let (held_id, request) = (fields.text(), fields.text());
     if let Some(half) = &mut submitted {
         half.held_id = held_id;
+        half.request = request;
     }
     let ended = stamp.map(|stamp| Ended { rank, stamp, cluster, cause, state, error });
     (id, QueryRow { submitted, ended })

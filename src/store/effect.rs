@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 
 use crate::history::fit::fit;
-use crate::history::record::{EndCause, Event, Recorded};
+use crate::history::record::{EndCause, Event, Recorded, Request};
 use crate::ids::{ClusterName, CoordinatorId, QueryId};
 use crate::store::HistoryRow;
 
@@ -40,6 +40,8 @@ pub(super) struct Submitted {
     pub(super) tags: Option<String>,
     pub(super) statement: String,
     pub(super) held_id: Option<String>,
+    /// A [`Request`] as JSON.
+    pub(super) request: Option<String>,
 }
 
 /// The half of a row that endings write.
@@ -85,6 +87,7 @@ impl QueryRow {
         let submitted_ms = self.submitted.as_ref().map(|half| half.stamp.at_ms);
         let ended_ms = self.ended.as_ref().map(|half| half.stamp.at_ms);
         let held_id = self.submitted.as_ref().and_then(|half| half.held_id.clone());
+        let request = self.submitted.as_ref().and_then(|half| read(half.request.as_deref()?));
         let (group, rule, user, source, tags, statement) = match self.submitted {
             Some(half) => {
                 (half.group, half.rule, half.user, half.source, half.tags, half.statement)
@@ -104,6 +107,7 @@ impl QueryRow {
             user,
             source,
             tags,
+            request,
             statement,
             submitted_ms,
             ended_ms,
@@ -112,6 +116,11 @@ impl QueryRow {
             error,
         }
     }
+}
+
+/// What cannot be read, by another version perhaps, counts as not kept.
+fn read(request: &str) -> Option<Request> {
+    serde_json::from_str(request).ok()
 }
 
 fn better<T, K: Ord>(one: Option<T>, other: Option<T>, key: impl Fn(&T) -> K) -> Option<T> {
@@ -189,6 +198,7 @@ impl Effect {
                     tags: submission.tags,
                     statement: submission.statement,
                     held_id: submission.held_id.map(|id| id.as_str().to_owned()),
+                    request: submission.request.and_then(|it| serde_json::to_string(&it).ok()),
                 };
                 self.merge(submission.query_id, QueryRow { submitted: Some(half), ended: None });
             }
@@ -256,6 +266,7 @@ mod tests {
                     user: text,
                     source: None,
                     tags: None,
+                    request: None,
                     statement: String::new(),
                     at_ms,
                 }),

@@ -1,28 +1,37 @@
-//! The last known intents, in the state folder, for a start without the store.
+//! What the store said last, in the state folder, for a start without the store: the intents, and
+//! the rules in force.
 //!
-//! Promises that the file is written whole or not at all, and that a file that cannot be read is
-//! an error with words and never taken for "no intents".
+//! Promises that a file is written whole or not at all, and that a file that cannot be read is an
+//! error with words and never taken for "nothing is known".
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::state;
 use crate::store::Intents;
+use crate::store::rules::TestText;
 
-/// The file's name in the state folder.
-const FILE: &str = "intents.json";
+/// A file of the state folder: its name, what is in it, and what counts where there is none.
+type Kept = (&'static str, &'static str, &'static str);
 
-/// Why the last known intents cannot be kept or read.
+const INTENTS: Kept = ("intents.json", "intents", "`initial_intent`");
+const RULES: Kept = ("rules.json", "rules", "the rules file");
+
+/// Why what was known last cannot be kept or read.
 #[derive(Debug, Error)]
 pub enum LastKnownError {
     /// The disk refuses.
-    #[error("{act} the last known intents in `{}`", path.display())]
+    #[error("{act} the last known {what} in `{}`", path.display())]
     Io {
         /// What was tried.
         act: &'static str,
+        /// What is kept there.
+        what: &'static str,
         /// The file.
         path: PathBuf,
         /// What the system said.
@@ -31,38 +40,80 @@ pub enum LastKnownError {
     },
     /// The file holds something else.
     #[error(
-        "read the last known intents in `{}`: the file is damaged; remove it to start from the store or from `initial_intent`",
+        "read the last known {what} in `{}`: the file is damaged; remove it to start from the store or from {otherwise}",
         path.display()
     )]
     Damaged {
+        /// What is kept there.
+        what: &'static str,
         /// The file.
         path: PathBuf,
+        /// What counts without it.
+        otherwise: &'static str,
         /// Where and why.
         #[source]
         source: serde_json::Error,
     },
 }
 
+/// The rules that were in force last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastRules {
+    /// The version that was active; 0: the rules file was.
+    pub active: u64,
+    /// The version that has these texts; 0: the store has none, as far as is known.
+    pub number: u64,
+    /// The rules.
+    pub script: String,
+    /// Their tests.
+    pub tests: Vec<TestText>,
+}
+
 /// Keeps the intents. Waits for the disk.
 pub fn save(state_folder: &Path, intents: &Intents) -> Result<(), LastKnownError> {
-    let path = state_folder.join(FILE);
-    let io_error = |source| LastKnownError::Io { act: "keep", path: path.clone(), source };
-    fs::create_dir_all(state_folder).map_err(io_error)?;
-    let text = serde_json::to_vec_pretty(intents).map_err(|error| io_error(error.into()))?;
-    state::replace(&path, &text).map_err(io_error)
+    keep(state_folder, INTENTS, intents)
 }
 
 /// Reads the intents that were kept last; `None` when none ever were.
 pub fn load(state_folder: &Path) -> Result<Option<Intents>, LastKnownError> {
-    let path = state_folder.join(FILE);
+    read(state_folder, INTENTS)
+}
+
+/// Keeps the rules in force. Waits for the disk.
+pub fn save_rules(state_folder: &Path, rules: &LastRules) -> Result<(), LastKnownError> {
+    keep(state_folder, RULES, rules)
+}
+
+/// Reads the rules that were kept last; `None` when none ever were.
+pub fn load_rules(state_folder: &Path) -> Result<Option<LastRules>, LastKnownError> {
+    read(state_folder, RULES)
+}
+
+fn keep(
+    state_folder: &Path,
+    (file, what, _): Kept,
+    value: &impl Serialize,
+) -> Result<(), LastKnownError> {
+    let path = state_folder.join(file);
+    let io_error = |source| LastKnownError::Io { act: "keep", what, path: path.clone(), source };
+    fs::create_dir_all(state_folder).map_err(io_error)?;
+    let text = serde_json::to_vec_pretty(value).map_err(|error| io_error(error.into()))?;
+    state::replace(&path, &text).map_err(io_error)
+}
+
+fn read<T: DeserializeOwned>(
+    state_folder: &Path,
+    (file, what, otherwise): Kept,
+) -> Result<Option<T>, LastKnownError> {
+    let path = state_folder.join(file);
     let bytes = match fs::read(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(LastKnownError::Io { act: "read", path, source }),
+        Err(source) => return Err(LastKnownError::Io { act: "read", what, path, source }),
         Ok(bytes) => bytes,
     };
     match serde_json::from_slice(&bytes) {
-        Ok(intents) => Ok(Some(intents)),
-        Err(source) => Err(LastKnownError::Damaged { path, source }),
+        Ok(value) => Ok(Some(value)),
+        Err(source) => Err(LastKnownError::Damaged { what, path, otherwise, source }),
     }
 }
 
@@ -98,7 +149,7 @@ mod tests {
     fn every_cut_and_every_damaged_text_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         save(folder.path(), &intents()).unwrap();
-        let path = folder.path().join(FILE);
+        let path = folder.path().join(INTENTS.0);
         let whole = fs::read(&path).unwrap();
         for end in 0..whole.len() {
             fs::write(&path, &whole[..end]).unwrap();
@@ -108,5 +159,18 @@ mod tests {
         let unknown = String::from_utf8(whole).unwrap().replace("draining", "dreaming");
         fs::write(&path, unknown).unwrap();
         assert!(load(folder.path()).is_err());
+    }
+
+    #[test]
+    fn rules_come_back_as_they_were() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(load_rules(folder.path()).unwrap(), None);
+        let test = TestText { name: "tests/a.lua".to_owned(), text: "case 'ä' {}".to_owned() };
+        let rules =
+            LastRules { active: 0, number: 7, script: "-- \0\n".to_owned(), tests: vec![test] };
+        save_rules(folder.path(), &rules).unwrap();
+        assert_eq!(load_rules(folder.path()).unwrap(), Some(rules));
+        fs::write(folder.path().join(RULES.0), "{").unwrap();
+        assert!(load_rules(folder.path()).unwrap_err().to_string().contains("the rules file"));
     }
 }

@@ -9,6 +9,7 @@ mod contact;
 mod holdings;
 mod rollouts;
 mod rows;
+mod rules;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -24,6 +25,8 @@ use crate::store::effect::Effect;
 use crate::store::holdings::{HoldingsRow, HoldingsWord};
 use crate::store::lease::Fence;
 use crate::store::rollout::{EndedQuery, NewRollout, RolloutRow, Wish};
+use crate::store::rules::{Activation, ActiveRules, NewRules, PutRules, RulesRow, RulesTexts};
+use crate::store::schema;
 use crate::store::{
     HISTORY_MAX, HistoryRow, IntentChange, IntentRow, Intents, Store, StoreError, cluster_of,
 };
@@ -54,6 +57,18 @@ impl MysqlStore {
             Err(error) => {
                 Err(StoreError::Unusable { store: "mysql".to_owned(), what: error.to_string() })
             }
+        }
+    }
+
+    /// Connects, and takes the tables as they are if they are of this version.
+    pub(super) async fn open_to_read(url: &str) -> Result<Self, StoreError> {
+        let mut store = Self::open(url)?;
+        store.contact.leave_tables();
+        let work = async |pool: Pool| rows::version(&mut connect(&pool).await?).await;
+        let found = store.run(READ, work).await?;
+        match schema::complaint(found, contact::newest_version()) {
+            None => Ok(store),
+            Some(what) => Err(StoreError::Unusable { store: store.place.clone(), what }),
         }
     }
 
@@ -169,9 +184,16 @@ impl Store for MysqlStore {
         self.run(CHANGE, work).await
     }
 
-    async fn history(&self, limit: u32) -> Result<Vec<HistoryRow>, StoreError> {
-        let limit = limit.min(HISTORY_MAX);
-        let work = async move |pool: Pool| rows::history(&mut connect(&pool).await?, limit).await;
+    async fn history_between(
+        &self,
+        since: &str,
+        before: &str,
+        limit: u32,
+    ) -> Result<Vec<HistoryRow>, StoreError> {
+        let (since, before, limit) = (since.to_owned(), before.to_owned(), limit.min(HISTORY_MAX));
+        let work = async move |pool: Pool| {
+            rows::history_between(&mut connect(&pool).await?, &since, &before, limit).await
+        };
         self.run(READ, work).await
     }
 
@@ -278,6 +300,45 @@ impl Store for MysqlStore {
 
     async fn holdings(&self) -> Result<Vec<HoldingsRow>, StoreError> {
         self.run(READ, async |pool: Pool| holdings::all(&mut connect(&pool).await?).await).await
+    }
+
+    async fn put_rules(&self, new: NewRules) -> Result<PutRules, StoreError> {
+        let new = Arc::new(new.fit());
+        let once = async |pool: Pool, new: Arc<NewRules>| {
+            rules::put(&mut connect(&pool).await?, &new).await
+        };
+        let work = move |pool: Pool| retrying(move || once(pool.clone(), Arc::clone(&new)));
+        self.run(CHANGE, work).await
+    }
+
+    async fn newest_rules(&self, limit: u32) -> Result<Vec<RulesRow>, StoreError> {
+        let limit = limit.min(HISTORY_MAX);
+        let work = async move |pool: Pool| rules::newest(&mut connect(&pool).await?, limit).await;
+        self.run(READ, work).await
+    }
+
+    async fn rules(&self, number: u64) -> Result<Option<RulesTexts>, StoreError> {
+        let work = async move |pool: Pool| rules::one(&mut connect(&pool).await?, number).await;
+        self.run(READ, work).await
+    }
+
+    async fn last_used_rules(&self) -> Result<Option<RulesTexts>, StoreError> {
+        let work = async |pool: Pool| rules::last_used(&mut connect(&pool).await?).await;
+        self.run(READ, work).await
+    }
+
+    async fn active_rules(&self) -> Result<ActiveRules, StoreError> {
+        let work = async |pool: Pool| rules::active(&mut connect(&pool).await?).await;
+        self.run(READ, work).await
+    }
+
+    async fn activate_rules(&self, asked: Activation) -> Result<Option<ActiveRules>, StoreError> {
+        let asked = Arc::new(asked.fit());
+        let once = async |pool: Pool, asked: Arc<Activation>| {
+            rules::activate(&mut connect(&pool).await?, &asked).await
+        };
+        let work = move |pool: Pool| retrying(move || once(pool.clone(), Arc::clone(&asked)));
+        self.run(CHANGE, work).await
     }
 
     fn place(&self) -> &str {

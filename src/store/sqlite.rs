@@ -8,6 +8,7 @@ mod holdings;
 mod open;
 mod rollouts;
 mod rows;
+mod rules;
 mod worker;
 
 use std::path::Path;
@@ -22,6 +23,7 @@ use crate::store::effect::Effect;
 use crate::store::holdings::{HoldingsRow, HoldingsWord};
 use crate::store::lease::Fence;
 use crate::store::rollout::{EndedQuery, NewRollout, RolloutRow, Wish};
+use crate::store::rules::{Activation, ActiveRules, NewRules, PutRules, RulesRow, RulesTexts};
 use crate::store::{
     HISTORY_MAX, HistoryRow, IntentChange, IntentRow, Intents, Store, StoreError, cluster_of,
 };
@@ -62,8 +64,23 @@ pub(super) struct SqliteStore {
 impl SqliteStore {
     /// Opens the file, or makes it. Waits for the disk.
     pub(super) fn open(file: &Path, guard: Guard) -> Result<Self, StoreError> {
+        Self::started(file, || open::open(file, guard))
+    }
+
+    /// Opens a file that another process may write. Whoever writes through this hears that it cannot.
+    pub(super) fn open_to_read(file: &Path) -> Result<Self, StoreError> {
+        Self::started(file, || {
+            let [writer, reader] = [open::open_to_read(file)?, open::open_to_read(file)?];
+            Ok(Opened { writer, reader, lock: None })
+        })
+    }
+
+    fn started(
+        file: &Path,
+        open: impl FnOnce() -> Result<Opened, OpenError>,
+    ) -> Result<Self, StoreError> {
         let place = format!("sqlite:{}", file.display());
-        let opened = open::open(file, guard).and_then(|Opened { writer, reader, lock }| {
+        let opened = open().and_then(|Opened { writer, reader, lock }| {
             let writer = Worker::start("warren-store-w", writer, lock);
             let reader = Worker::start("warren-store-r", reader, ());
             Ok((writer.map_err(OpenError::Thread)?, reader.map_err(OpenError::Thread)?))
@@ -141,8 +158,14 @@ impl Store for SqliteStore {
         self.write(|connection| rows::seed_intents(connection, seeds)).await
     }
 
-    async fn history(&self, limit: u32) -> Result<Vec<HistoryRow>, StoreError> {
-        self.read(move |connection| rows::history(connection, limit.min(HISTORY_MAX))).await
+    async fn history_between(
+        &self,
+        since: &str,
+        before: &str,
+        limit: u32,
+    ) -> Result<Vec<HistoryRow>, StoreError> {
+        let (since, before, limit) = (since.to_owned(), before.to_owned(), limit.min(HISTORY_MAX));
+        self.read(move |connection| rows::history_between(connection, &since, &before, limit)).await
     }
 
     async fn lease(
@@ -219,6 +242,32 @@ impl Store for SqliteStore {
 
     async fn holdings(&self) -> Result<Vec<HoldingsRow>, StoreError> {
         self.read(|connection| holdings::all(connection, time::unix_ms())).await
+    }
+
+    async fn put_rules(&self, new: NewRules) -> Result<PutRules, StoreError> {
+        let new = new.fit();
+        self.write(move |connection| rules::put(connection, &new)).await
+    }
+
+    async fn newest_rules(&self, limit: u32) -> Result<Vec<RulesRow>, StoreError> {
+        self.read(move |connection| rules::newest(connection, limit.min(HISTORY_MAX))).await
+    }
+
+    async fn rules(&self, number: u64) -> Result<Option<RulesTexts>, StoreError> {
+        self.read(move |connection| rules::one(connection, number)).await
+    }
+
+    async fn last_used_rules(&self) -> Result<Option<RulesTexts>, StoreError> {
+        self.read(|connection| rules::last_used(connection)).await
+    }
+
+    async fn active_rules(&self) -> Result<ActiveRules, StoreError> {
+        self.read(|connection| rules::active(connection)).await
+    }
+
+    async fn activate_rules(&self, asked: Activation) -> Result<Option<ActiveRules>, StoreError> {
+        let asked = asked.fit();
+        self.write(move |connection| rules::activate(connection, &asked)).await
     }
 
     fn place(&self) -> &str {

@@ -23,6 +23,9 @@ const UPSTREAM: [f64; 12] =
 /// Bounds of how long a query is held: 50 ms to 10 min.
 const HELD: [f64; 10] = [0.05, 0.25, 1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0];
 
+/// Bounds of how long a service takes that rules ask: 1 ms to 5 s.
+const RULE_HTTP: [f64; 10] = [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
+
 /// All figures.
 #[derive(Debug)]
 pub struct Metrics {
@@ -34,6 +37,8 @@ pub struct Metrics {
     ends: IntCounterVec,
     own_answers: IntCounterVec,
     rule_errors: IntCounterVec,
+    rule_http: IntCounterVec,
+    rule_http_seconds: HistogramVec,
     retries: IntCounterVec,
     fallbacks: IntCounterVec,
     tried_unhealthy: IntCounterVec,
@@ -135,6 +140,17 @@ impl Metrics {
                 "warren_rule_errors_total",
                 "Decisions that a rule failed to make; they went to the default group.",
                 &["kind"],
+            )?,
+            rule_http: counters(
+                "warren_rule_http_total",
+                "Questions of rules to services, by what came of them.",
+                &["outcome"],
+            )?,
+            rule_http_seconds: times(
+                "warren_rule_http_seconds",
+                "Time that services took that rules asked.",
+                &["outcome"],
+                &RULE_HTTP,
             )?,
             retries: counters(
                 "warren_upstream_retries_total",
@@ -252,6 +268,15 @@ impl Metrics {
     /// A rule failed.
     pub fn rule_error(&self, kind: &str) {
         self.rule_errors.with_label_values(&[kind]).inc();
+    }
+
+    /// A question of a rule to a service had this outcome; `took`: it was sent, and took so long.
+    pub fn rule_http(&self, outcome: &str, took: Option<Duration>) {
+        self.rule_http.with_label_values(&[outcome]).inc();
+        if let Some(took) = took {
+            let seconds = self.rule_http_seconds.with_label_values(&[outcome]);
+            seconds.observe(took.as_secs_f64());
+        }
     }
 
     /// A request was sent again.

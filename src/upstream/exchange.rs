@@ -1,5 +1,7 @@
 //! One request, wholly in memory, for one answer, wholly in memory: submits, probes, questions.
 
+pub mod service;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,8 +24,8 @@ use crate::config::{Probe, Timeouts};
 /// Why an exchange gave no answer. The variant tells how far it came.
 #[derive(Debug, Error)]
 pub enum ExchangeError {
-    /// The cluster's name was not resolved yet, or does not resolve.
-    #[error("cluster {0} has no address yet")]
+    /// Its name was not resolved yet, or does not resolve.
+    #[error("{0} has no address yet")]
     NoAddress(String),
     /// Nothing was sent.
     #[error("connect to {cluster}")]
@@ -195,7 +197,7 @@ impl Upstream {
         timeouts: &Timeouts,
     ) -> Result<Connected, ExchangeError> {
         let name = cluster.name().to_string();
-        let mut failure = ExchangeError::NoAddress(name.clone());
+        let mut failure = ExchangeError::NoAddress(format!("cluster {name}"));
         for address in cluster.addresses().iter() {
             let mut peer = peer(cluster, *address, timeouts);
             peer.client_cert_key.clone_from(&self.identity);

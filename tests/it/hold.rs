@@ -299,35 +299,62 @@ fn a_query_that_was_lost_with_its_gateway_is_told_so() {
     assert!(!blue.queries().iter().any(|query| query.sql.contains("lost")));
 }
 
-#[test]
-fn a_full_cluster_takes_queries_one_by_one_in_the_order_of_the_line() {
-    let blue = stub();
-    let plan =
-        plan(&[&blue]).setting("groups.bi", "hold = {}").setting("clusters", "max_running = 1");
-    let gateway = plan.start_ready();
+/// A cluster that takes one query at a time.
+fn narrow(blue: &Stub) -> Plan {
+    plan(&[blue]).setting("groups.bi", "hold = {}").setting("clusters", "max_running = 1")
+}
+
+/// In which order queries that `came` in this one get to a narrow cluster, which is full until all are
+/// held. The first three letters of a name are its user.
+fn order_of(gateway: &Gateway, blue: &Stub, came: &[&str]) -> Vec<String> {
     let mut first = Query::submit(&gateway.client(), "SELECT n /* stub: run=1h */").unwrap();
     first.page(&gateway.client()).unwrap();
-    // One user comes with four queries before the others come with one each.
-    let came = ["ann1", "ann2", "ann3", "ann4", "bob1", "eve1", "bob2"];
-    let ran = std::thread::scope(|scope| {
-        for (count, name) in came.iter().enumerate() {
-            let client = as_user(&gateway, &name[..3]);
+    let all = i64::try_from(came.len()).unwrap();
+    std::thread::scope(|scope| {
+        for (count, name) in (1..).zip(came) {
+            let client = as_user(gateway, &name[..3]);
             let text = format!("SELECT n /* stub: run=50ms rows=4 pages=2 */ -- {name}");
             scope.spawn(move || Query::run(&client, &text).unwrap());
-            let all = i64::try_from(count).unwrap() + 1;
-            eventually("it is held", || (held(&gateway, "queries") == all).then_some(()));
+            eventually("it is held", || (held(gateway, "queries") == count).then_some(()));
         }
-        assert!(blue.queries().iter().all(|query| !query.sql.contains("ann1")), "it is full");
+        assert!(blue.queries().iter().all(|query| !query.sql.contains(" -- ")), "it is full");
         let cancelled = gateway.client().send("DELETE", &first.next.unwrap(), "").unwrap();
         assert_eq!(cancelled.status, 204);
-        eventually("all went", || (ended(&gateway, "handed_over") == Some(7)).then_some(()));
+        eventually("all went", || (ended(gateway, "handed_over") == Some(all)).then_some(()));
         let posts = blue.requests_of(RequestKind::Submit);
         let texts = posts.iter().map(|post| String::from_utf8_lossy(&post.body).into_owned());
         let names = texts.filter_map(|text| Some(text.split_once("*/ -- ")?.1.to_owned()));
-        names.collect::<Vec<_>>()
-    });
-    assert_eq!(ran, ["ann1", "bob1", "eve1", "ann2", "bob2", "ann3", "ann4"]);
+        names.collect()
+    })
+}
+
+#[test]
+fn a_full_cluster_takes_queries_one_by_one_in_the_order_of_the_line() {
+    let blue = stub();
+    let gateway = narrow(&blue).start_ready();
+    // One user comes with four queries before the others come with one each.
+    let came = ["ann1", "ann2", "ann3", "ann4", "bob1", "eve1", "bob2"];
+    let went = order_of(&gateway, &blue, &came);
+    assert_eq!(went, ["ann1", "bob1", "eve1", "ann2", "bob2", "ann3", "ann4"]);
     assert!(blue.history().iter().all(|(_, counts)| counts.live() <= 2), "the probe is one");
+}
+
+#[test]
+fn a_larger_priority_goes_first() {
+    let blue = stub();
+    let rules = "local PRIORITIES = { eve = 50, ann = 5 }
+    function route(request)
+        return { priority = PRIORITIES[request.user] }
+    end";
+    let gateway = narrow(&blue).rules(rules).start_ready();
+    for (user, priority) in [("eve", Value::from(50)), ("bob", Value::Null)] {
+        let question = format!("{{\"user\": \"{user}\"}}");
+        let told = gateway.operator().send("POST", "/api/v1/explain", &question).unwrap().json();
+        assert_eq!(told["priority"], priority, "{user}");
+    }
+    let came = ["ann1", "ann2", "bob1", "bob2", "eve1", "eve2"];
+    let went = order_of(&gateway, &blue, &came);
+    assert_eq!(went, ["eve1", "eve2", "bob1", "bob2", "ann1", "ann2"]);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+mod answers;
 mod backends;
 mod balance;
 mod doctor;
@@ -9,6 +10,7 @@ mod groups;
 mod history;
 mod hold;
 mod hostile_clusters;
+mod hostile_rules;
 mod image;
 mod intent;
 mod left;
@@ -17,9 +19,11 @@ mod outlast;
 mod pinned;
 mod ready;
 mod repair;
+mod replay;
 mod roll;
 mod rollout;
 mod rules;
+mod services;
 mod sources;
 mod sql;
 mod sticky;
@@ -30,4 +34,5 @@ mod support;
 mod tidy;
 mod tls;
 mod trust;
+mod versions;
 mod waiting;

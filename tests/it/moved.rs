@@ -69,7 +69,7 @@ impl Bed {
     /// Whether a new query would be sent there.
     fn takes_new(&self) -> bool {
         let fleet = self.gateway.registry.fleet();
-        fleet.choose(fleet.default_group().name(), &[]).is_some()
+        fleet.choose(&fleet.default_group().name().clone().into(), &[]).is_some()
     }
 
     fn wait_until(&self, health: Health) {

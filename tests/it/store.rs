@@ -5,6 +5,7 @@ mod contract;
 mod holdings;
 mod mariadb_only;
 mod rollouts;
+mod rules;
 mod sqlite_only;
 
 use bed::Bed;
@@ -46,6 +47,7 @@ contract!(sqlite, mariadb, contract:
     odd_texts_come_back_as_they_were,
     numbers_beyond_the_columns_are_cut,
     the_history_is_newest_first_and_bounded,
+    who_only_reads_changes_nothing,
     a_full_batch_of_long_statements_fits,
     batches_that_cross_each_other_all_arrive,
     intents_that_are_set_at_once_all_count,
@@ -62,4 +64,11 @@ contract!(rollouts_in_sqlite, rollouts_in_mariadb, rollouts:
 
 contract!(holdings_in_sqlite, holdings_in_mariadb, holdings:
     a_process_says_one_thing_at_a_time_and_old_words_go,
+);
+
+contract!(rules_in_sqlite, rules_in_mariadb, rules:
+    the_same_texts_are_one_version,
+    an_activation_names_what_was_active,
+    of_many_who_activate_at_once_one_does,
+    old_versions_go_but_for_those_that_may_be_needed,
 );

@@ -7,6 +7,7 @@ pub(crate) mod crossroads;
 pub(crate) mod gateway;
 pub(crate) mod mariadb;
 pub(crate) mod raw;
+pub(crate) mod service;
 
 use std::time::Duration;
 

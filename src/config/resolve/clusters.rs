@@ -157,7 +157,8 @@ fn cluster(section: &Section<'_>, known: &[&GroupName]) -> Parts {
     }
 }
 
-fn ca(tls: &Section<'_>) -> Option<PathBuf> {
+/// Reads `ca`, and notes a file that holds no certificate.
+pub(super) fn ca(tls: &Section<'_>) -> Option<PathBuf> {
     let path = tls.path("ca")?;
     let named = path.display();
     let right = "name a PEM file with one or more certificates";

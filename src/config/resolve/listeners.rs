@@ -4,10 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use super::super::raw::Section;
-use super::super::{Listener, Tls, address};
-
-/// The name of the one in `[listen]`.
-const FIRST: &str = "client";
+use super::super::{FIRST, Listener, Tls, address};
 
 /// Reads the TLS of `[listen] client`. `Err`: something is wrong with it, which was noted.
 pub(super) fn first(listen: &Section<'_>) -> Option<Tls> {

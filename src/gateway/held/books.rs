@@ -99,7 +99,7 @@ impl Entry {
 impl Books {
     pub(super) fn waiter(&mut self, id: &QueryId) -> Option<&mut Waiter> {
         let State::Waiting(place, order) = &self.queries.get(id)?.state else { return None };
-        self.lines.get_mut(&order.group)?.at(*place)
+        self.lines.get_mut(&order.wish.group)?.at(*place)
     }
 
     pub(super) fn turn(&self, id: &QueryId, now: Instant) -> Turn<'static> {

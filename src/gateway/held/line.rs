@@ -1,16 +1,20 @@
 //! The line of a group's held queries: who is next, who stands where, who finds no room. Pure.
 //!
-//! Users take turns, and the queries of one user keep their order. A query gets its place when it
-//! comes and keeps it: of each user one query belongs to each round, and a round is over before the
-//! next one begins. Who comes while a round is under way belongs to a later one, so newcomers, however
-//! many, overtake nobody who waits in this one.
+//! A larger priority goes before a smaller one, whoever came first. Among equals users take turns, and
+//! the queries of one user keep their order. A query gets its place when it comes and keeps it: of each
+//! user one query belongs to each round, and a round is over before the next one begins. Who comes
+//! while a round is under way belongs to a later one, so newcomers, however many, overtake nobody of
+//! their priority who waits in this one. Each priority has rounds of its own: what a user has waiting
+//! with one costs it no turn with another.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Hold;
 use crate::ids::QueryId;
+use crate::route::priority::Priority;
 use crate::time::Instant;
 
 /// Clients ask for the next page as soon as they have one. Who has not asked for this long is passed
@@ -20,6 +24,7 @@ const AWAY: Duration = Duration::from_secs(2);
 /// A place in a line. The smaller comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
+    priority: Reverse<Priority>,
     round: u64,
     arrival: u64,
 }
@@ -71,14 +76,21 @@ pub struct Standing {
 #[derive(Debug, Default)]
 pub struct Line {
     places: BTreeMap<Place, Waiter>,
-    users: HashMap<Arc<str>, User>,
+    /// Of each priority with which somebody waits.
+    turns: BTreeMap<Priority, Turns>,
     bytes: usize,
-    /// The round that is under way, once one of it was let through.
-    served: Option<u64>,
     arrivals: u64,
 }
 
-#[derive(Debug)]
+/// How users take turns with queries of one priority.
+#[derive(Debug, Default)]
+struct Turns {
+    users: HashMap<Arc<str>, User>,
+    /// The round that is under way, once one of it was let through.
+    served: Option<u64>,
+}
+
+#[derive(Debug, Default)]
 struct User {
     waiting: usize,
     /// The round of its last query.
@@ -110,23 +122,26 @@ impl Waiter {
 }
 
 impl Line {
-    /// Gives `waiter` a place at the end, or says why there is none.
-    pub fn join(&mut self, waiter: Waiter, bounds: &Hold) -> Result<Place, Full> {
-        let known = self.users.get(&waiter.user);
+    /// Gives `waiter` a place behind all of its priority, or says why there is none.
+    pub fn join(
+        &mut self,
+        waiter: Waiter,
+        priority: Priority,
+        bounds: &Hold,
+    ) -> Result<Place, Full> {
         if self.places.len() >= bounds.max_queries {
             return Err(Full::Queries);
         }
         if self.bytes + waiter.bytes > bounds.max_bytes {
             return Err(Full::Bytes);
         }
-        if known.is_some_and(|user| user.waiting >= bounds.per_user) {
+        if self.waiting(&waiter.user) >= bounds.per_user {
             return Err(Full::User);
         }
-        let next = self.served.map_or(0, |round| round + 1);
-        let round = known.map_or(next, |user| next.max(user.last + 1));
+        let round = self.turns.get(&priority).map_or(0, |turns| turns.next_of(&waiter.user));
         self.arrivals += 1;
-        let place = Place { round, arrival: self.arrivals };
-        self.stand(place, waiter);
+        let place = Place { priority: Reverse(priority), round, arrival: self.arrivals };
+        self.put(place, waiter);
         Ok(place)
     }
 
@@ -134,14 +149,12 @@ impl Line {
     pub fn leave(&mut self, place: Place) -> Option<Waiter> {
         let waiter = self.places.remove(&place)?;
         self.bytes -= waiter.bytes;
-        if let Some(user) = self.users.get_mut(&waiter.user) {
-            user.waiting -= 1;
-            if user.waiting == 0 {
-                self.users.remove(&waiter.user);
+        let Reverse(priority) = place.priority;
+        if let Some(turns) = self.turns.get_mut(&priority) {
+            turns.leave(&waiter.user);
+            if turns.users.is_empty() {
+                self.turns.remove(&priority);
             }
-        }
-        if self.places.is_empty() {
-            self.served = None;
         }
         Some(waiter)
     }
@@ -149,16 +162,24 @@ impl Line {
     /// Takes out who is let through.
     pub fn let_through(&mut self, place: Place) -> Option<Waiter> {
         let waiter = self.leave(place)?;
-        if !self.places.is_empty() {
-            self.served = self.served.max(Some(place.round));
+        if let Some(turns) = self.turns.get_mut(&place.priority.0) {
+            turns.served = turns.served.max(Some(place.round));
         }
         Some(waiter)
     }
 
     /// Gives back its place to who was let through and could not be taken.
     pub fn stand(&mut self, place: Place, waiter: Waiter) {
+        let turns = self.turns.entry(place.priority.0).or_default();
+        // Forgotten if nobody waited meanwhile: whoever comes now still belongs to a later round.
+        turns.served = turns.served.max(Some(place.round));
+        self.put(place, waiter);
+    }
+
+    fn put(&mut self, place: Place, waiter: Waiter) {
         self.bytes += waiter.bytes;
-        let user = self.users.entry(waiter.user.clone()).or_insert(User { waiting: 0, last: 0 });
+        let turns = self.turns.entry(place.priority.0).or_default();
+        let user = turns.users.entry(waiter.user.clone()).or_default();
         user.waiting += 1;
         user.last = user.last.max(place.round);
         self.places.insert(place, waiter);
@@ -168,6 +189,11 @@ impl Line {
     pub fn next(&self, now: Instant) -> Option<(Place, &Waiter)> {
         let mut waiters = self.places.iter();
         waiters.find(|(_, waiter)| waiter.is_there(now)).map(|(place, waiter)| (*place, waiter))
+    }
+
+    /// Whether nobody who is there at `now` goes before a newcomer of this priority.
+    pub fn is_free_for(&self, priority: Priority, now: Instant) -> bool {
+        self.next(now).is_none_or(|(first, _)| first.priority.0 < priority)
     }
 
     /// Who stands at `place`.
@@ -204,6 +230,29 @@ impl Line {
     pub fn bytes(&self) -> usize {
         self.bytes
     }
+
+    /// How many queries of `user` wait, with whatever priority.
+    fn waiting(&self, user: &str) -> usize {
+        let of_user = self.turns.values().filter_map(|turns| turns.users.get(user));
+        of_user.map(|user| user.waiting).sum()
+    }
+}
+
+impl Turns {
+    /// The round to which the next query of `user` belongs.
+    fn next_of(&self, user: &str) -> u64 {
+        let next = self.served.map_or(0, |round| round + 1);
+        self.users.get(user).map_or(next, |user| next.max(user.last + 1))
+    }
+
+    /// A query of `user` waits no more.
+    fn leave(&mut self, user: &str) {
+        let Some(known) = self.users.get_mut(user) else { return };
+        known.waiting -= 1;
+        if known.waiting == 0 {
+            self.users.remove(user);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -218,7 +267,8 @@ mod tests {
         per_user: 100,
     };
 
-    /// A line, and the names by which its places are known: `a1` is the first query of the user `a`.
+    /// A line, and the names by which its places are known: `a1` is the first query of the user `a`,
+    /// `b2:50` one of the user `b` with the priority 50.
     struct Bed {
         line: Line,
         names: BTreeMap<Place, String>,
@@ -236,8 +286,17 @@ mod tests {
                 let id = QueryId::of_held("20260101_000000", 1, CoordinatorId::drawn([0; 5]));
                 let user: Arc<str> = name[..1].into();
                 let waiter = Waiter::new(id, user, 10, self.now, BOUNDS.max_wait);
-                let place = self.line.join(waiter, &BOUNDS).expect("there is room");
+                let priority = name.split_once(':').map(|(_, number)| priority(number));
+                let place = self.line.join(waiter, priority.unwrap_or_default(), &BOUNDS);
+                let place = place.expect("there is room");
                 self.names.insert(place, name.to_owned());
+            }
+        }
+
+        /// The client of each query of `user` is here.
+        fn see(&mut self, user: &str) {
+            for waiter in self.line.places.values_mut().filter(|waiter| *waiter.user == *user) {
+                waiter.seen = self.now;
             }
         }
 
@@ -257,23 +316,55 @@ mod tests {
         }
     }
 
+    fn priority(number: &str) -> Priority {
+        Priority::of(number.parse().expect("a number")).expect("from 1 to 100")
+    }
+
+    /// Who came like this stands and is served like that.
+    fn check(came: &str, served: &str) {
+        let mut bed = Bed::new();
+        bed.join(came);
+        let told: Vec<String> = served.split(' ').map(str::to_owned).collect();
+        for (index, name) in told.iter().enumerate() {
+            let standing = bed.line.standing(bed.place(name), bed.now);
+            assert_eq!((standing.position, standing.of), (index + 1, told.len()), "{name}");
+        }
+        assert_eq!(bed.serve(told.len()), served);
+        assert!(bed.line.is_empty() && bed.line.bytes() == 0 && bed.line.turns.is_empty());
+    }
+
     #[test]
     fn users_take_turns_and_each_keeps_its_order() {
-        for (came, served) in [
-            ("a1 b1 c1", "a1 b1 c1"),
-            ("a1 a2 a3 b1 c1 b2", "a1 b1 c1 a2 b2 a3"),
-            ("a1 a2 a3 a4 b1", "a1 b1 a2 a3 a4"),
-        ] {
-            let mut bed = Bed::new();
-            bed.join(came);
-            let told: Vec<String> = served.split(' ').map(str::to_owned).collect();
-            for (index, name) in told.iter().enumerate() {
-                let standing = bed.line.standing(bed.place(name), bed.now);
-                assert_eq!((standing.position, standing.of), (index + 1, told.len()), "{name}");
-            }
-            assert_eq!(bed.serve(told.len()), served);
-            assert!(bed.line.is_empty() && bed.line.bytes() == 0 && bed.line.users.is_empty());
+        check("a1 b1 c1", "a1 b1 c1");
+        check("a1 a2 a3 b1 c1 b2", "a1 b1 c1 a2 b2 a3");
+        check("a1 a2 a3 a4 b1", "a1 b1 a2 a3 a4");
+    }
+
+    #[test]
+    fn larger_priorities_go_first_and_equals_take_turns() {
+        check("a1:5 b1 c1:50", "c1:50 b1 a1:5");
+        check("a1 b1:10 a2 c1", "a1 b1:10 c1 a2");
+        // What waits with another priority costs no turn.
+        check("a1 a2 b1:50 b2:50 c1:50 a3:50", "b1:50 c1:50 a3:50 b2:50 a1 a2");
+        let mut bed = Bed::new();
+        bed.join("a1 a2 b1");
+        assert_eq!(bed.serve(1), "a1");
+        bed.join("c1:50 d1");
+        assert_eq!(bed.serve(4), "c1:50 b1 a2 d1", "the round under way stays what it was");
+    }
+
+    #[test]
+    fn a_newcomer_goes_before_those_of_smaller_priority_alone() {
+        let mut bed = Bed::new();
+        assert!(bed.line.is_free_for(priority("1"), bed.now), "nobody waits");
+        bed.join("a1 b1:50");
+        for (number, free) in [("10", false), ("50", false), ("51", true)] {
+            assert_eq!(bed.line.is_free_for(priority(number), bed.now), free, "{number}");
         }
+        bed.now += AWAY;
+        bed.see("a");
+        assert!(bed.line.is_free_for(priority("11"), bed.now), "the larger one is away");
+        assert_eq!(bed.serve(1), "a1", "it holds nobody up");
     }
 
     #[test]
@@ -325,16 +416,25 @@ mod tests {
         assert_eq!(bed.serve(2), "b1", "the first rests");
         bed.now += Duration::from_secs(1);
         assert_eq!(bed.serve(1), "a1");
+        // Also if nobody else waited while it was away.
+        bed.join("c1 c2");
+        assert_eq!(bed.serve(1), "c1");
+        let place = bed.place("c2");
+        let waiter = bed.line.let_through(place).expect("it waits");
+        bed.line.stand(place, waiter);
+        bed.join("d1 d2");
+        assert_eq!(bed.serve(3), "c2 d1 d2");
     }
 
     #[test]
     fn each_bound_is_told() {
         let mut bed = Bed::new();
-        bed.join("a1 a2 b1");
+        bed.join("a1 a2:50 b1");
         let now = bed.now;
         let mut come = |user: &str, bytes: usize, bounds: Hold| {
             let id = QueryId::of_held("20260101_000000", 1, CoordinatorId::drawn([0; 5]));
-            bed.line.join(Waiter::new(id, user.into(), bytes, now, bounds.max_wait), &bounds).err()
+            let waiter = Waiter::new(id, user.into(), bytes, now, bounds.max_wait);
+            bed.line.join(waiter, Priority::default(), &bounds).err()
         };
         assert_eq!(come("c", 10, Hold { max_queries: 3, ..BOUNDS }), Some(Full::Queries));
         assert_eq!(come("c", 10, Hold { max_bytes: 39, ..BOUNDS }), Some(Full::Bytes));
@@ -372,6 +472,35 @@ mod tests {
                     for other in ('a'..='e').filter(|other| *other != user) {
                         let between = order[pair[0]..pair[1]].iter().filter(|one| **one == other);
                         proptest::prop_assert!(between.count() <= 2);
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn nobody_who_is_there_waits_behind_a_smaller_priority(
+            steps in proptest::collection::vec((0u8..7, 1usize..4), 1..80)
+        ) {
+            // The line of all, and for each priority one of its queries alone: equals go as if there
+            // were no others.
+            let mut beds = [(); 4].map(|()| Bed::new());
+            for (count, (step, number)) in steps.into_iter().enumerate() {
+                match step {
+                    4 => beds.iter_mut().for_each(|bed| bed.now += AWAY),
+                    5 => beds.iter_mut().for_each(|bed| bed.see("a")),
+                    6 => {
+                        let waiters = beds[0].line.all();
+                        let there = waiters.filter(|(_, waiter)| waiter.is_there(beds[0].now));
+                        let largest = there.map(|(place, _)| place.priority.0).max();
+                        let equals = largest.map_or(number, |largest| largest.number().into());
+                        let served = beds[0].serve(1);
+                        proptest::prop_assert_eq!(served.is_empty(), largest.is_none());
+                        proptest::prop_assert_eq!(served, beds[equals].serve(1));
+                    }
+                    user => {
+                        let name = format!("{}{count}:{number}", char::from(b'a' + user));
+                        beds[0].join(&name);
+                        beds[number].join(&name);
                     }
                 }
             }

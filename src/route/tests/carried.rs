@@ -61,9 +61,7 @@ const WAYS: &[(&str, &str, &str, &str)] = &[
     ("the tags of the request", "", "request.client_tags.last = said",
         "(request.client_tags or {}).last"),
     ("the global table", "", "rawset(_G, 'last', said)", "_G.last"),
-    ("a handler of errors", "local last
-        local function handler(new) last = new end",
-        "xpcall(function() error(said) end, handler)", "last"),
+    ("a protected call", "local last", "pcall(function() last = said end)", "last"),
     ("a function for gsub", "local last", "said:gsub('.+', function(new) last = new end)", "last"),
     ("a comparison", "local last",
         "table.sort({ 1, 2 }, function(a, b) last = said return a < b end)", "last"),

@@ -93,6 +93,13 @@ impl Contact {
         Ok((Self { pool, runtime, migration: Mutex::default(), end, thread }, place))
     }
 
+    /// From now on the tables are used as they are.
+    pub(super) fn leave_tables(&mut self) {
+        let migration = self.migration.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let done = std::future::ready(Ok::<(), Arc<str>>(()));
+        *migration = Some(done.boxed().shared());
+    }
+
     /// Runs `work` with a connection to a migrated database.
     pub(super) async fn run<T, F>(
         &self,
@@ -157,6 +164,12 @@ impl<T> Drop for AbortOnDrop<T> {
     fn drop(&mut self) {
         self.0.abort();
     }
+}
+
+/// The version of the tables that this program makes.
+pub(super) fn newest_version() -> Option<i64> {
+    let migrations = embedded::migrations::runner();
+    migrations.get_migrations().iter().map(|one| i64::from(one.version())).max()
 }
 
 /// Starts a runtime on a thread of its own.

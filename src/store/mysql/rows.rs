@@ -12,16 +12,19 @@ use mysql_async::{Conn, IsolationLevel, Params, Row, Transaction, TxOpts, Value}
 use crate::history::record::Sighting;
 use crate::ids::{BadName, ClusterName, CoordinatorId, QueryId};
 use crate::store::columns::{Field, NAMES, fields_of, row_of};
-use crate::store::effect::{Effect, QueryRow};
+use crate::store::effect::{Effect, QueryRow, Submitted};
 use crate::store::lease::{self, Fence, LeaseRow};
 use crate::store::mysql::contact::Failure;
 use crate::store::{HistoryRow, Intent, IntentChange, IntentRow, Intents, UnknownIntent};
 
 /// How many rows one statement writes. Few sizes, so that the prepared statements are few.
 const SIZES: [usize; 4] = [64, 16, 4, 1];
-/// The most bytes of statements' texts in one statement, unless one row alone has more: far below
+/// The most bytes of statements' texts and requests in one statement, unless one row alone has more: far below
 /// the least default of `max_allowed_packet`, 16 MiB.
 const PIECE_BYTES: usize = 1 << 20;
+
+/// The server's word for a table that is not there.
+const NO_SUCH_TABLE: u16 = 1146;
 
 impl From<&Field> for Value {
     fn from(field: &Field) -> Self {
@@ -79,8 +82,9 @@ pub(super) async fn apply(conn: &mut Conn, effect: &Effect) -> Result<(), Failur
 /// How many of the rows go into the next statement.
 fn piece_size(rows: &[(&QueryId, &QueryRow)]) -> usize {
     let bytes = |rows: &[(&QueryId, &QueryRow)]| -> usize {
-        let texts = rows.iter().filter_map(|(_, row)| row.submitted.as_ref());
-        texts.map(|half| half.statement.len()).sum()
+        let halves = rows.iter().filter_map(|(_, row)| row.submitted.as_ref());
+        let request = |half: &Submitted| half.request.as_ref().map_or(0, String::len);
+        halves.map(|half| half.statement.len() + request(half)).sum()
     };
     let fits = |size: &usize| {
         rows.get(..*size).is_some_and(|rows| *size == 1 || bytes(rows) <= PIECE_BYTES)
@@ -123,15 +127,34 @@ async fn put_queries(
     Ok(tx.exec_drop(put, Params::Positional(values)).await?)
 }
 
+/// The version of the tables, if there are any.
+pub(super) async fn version(conn: &mut Conn) -> Result<Option<i64>, Failure> {
+    let select = "SELECT MAX(version) FROM refinery_schema_history";
+    let told: Result<Option<Option<i64>>, _> = conn.query_first(select).await;
+    match told {
+        Ok(version) => Ok(version.flatten()),
+        Err(mysql_async::Error::Server(error)) if error.code == NO_SUCH_TABLE => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 pub(super) async fn route(conn: &mut Conn, id: &str) -> Result<Option<String>, Failure> {
     let select = "SELECT cluster FROM query_routes WHERE query_id = ?";
     Ok(conn.exec_first(select, (id,)).await?)
 }
 
-pub(super) async fn history(conn: &mut Conn, limit: u32) -> Result<Vec<HistoryRow>, Failure> {
+pub(super) async fn history_between(
+    conn: &mut Conn,
+    since: &str,
+    before: &str,
+    limit: u32,
+) -> Result<Vec<HistoryRow>, Failure> {
     let names = NAMES.join(", ");
-    let select = format!("SELECT {names} FROM query_routes ORDER BY query_id DESC LIMIT ?");
-    let rows: Vec<Row> = conn.exec(select, (limit,)).await?;
+    let select = format!(
+        "SELECT {names} FROM query_routes WHERE query_id >= ? AND query_id < ?
+         ORDER BY query_id DESC LIMIT ?"
+    );
+    let rows: Vec<Row> = conn.exec(select, (since, before, limit)).await?;
     let history = rows.into_iter().map(|row| {
         let (id, row) = row_of(fields(row));
         row.into_history(id)

@@ -10,6 +10,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::Guard;
 use crate::store::place::network_file_system;
+use crate::store::schema;
 
 mod embedded {
     refinery::embed_migrations!("src/store/migrations/sqlite");
@@ -41,6 +42,10 @@ pub(super) enum OpenError {
     Migrate(String),
     #[error("no thread for it ({0})")]
     Thread(io::Error),
+    #[error("there is no such file; has a gateway run with these settings on this machine?")]
+    Absent,
+    #[error("{0}")]
+    Version(String),
 }
 
 /// What an open file consists of.
@@ -78,6 +83,36 @@ pub(super) fn open(file: &Path, guard: Guard) -> Result<Opened, OpenError> {
     let reader = connect(file, flags).map_err(classify)?;
     reader.pragma_update(None, "query_only", true).map_err(classify)?;
     Ok(Opened { writer, reader, lock })
+}
+
+/// Opens a file that another process may write, and changes nothing in it.
+pub(super) fn open_to_read(file: &Path) -> Result<Connection, OpenError> {
+    if let Some(kind) = network_file_system(&folder_of(file)?) {
+        return Err(OpenError::Network(kind));
+    }
+    if !file.is_file() {
+        return Err(OpenError::Absent);
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(file, flags).map_err(classify)?;
+    connection.busy_timeout(BUSY).map_err(classify)?;
+    let found = version(&connection).map_err(classify)?;
+    let migrations = embedded::migrations::runner();
+    let known = migrations.get_migrations().iter().map(|one| i64::from(one.version())).max();
+    match schema::complaint(found, known) {
+        None => Ok(connection),
+        Some(what) => Err(OpenError::Version(what)),
+    }
+}
+
+/// The version of the tables, if there are any.
+fn version(connection: &Connection) -> rusqlite::Result<Option<i64>> {
+    let made = "SELECT 1 FROM sqlite_master WHERE name = 'refinery_schema_history'";
+    if !connection.prepare(made)?.exists([])? {
+        return Ok(None);
+    }
+    let newest = "SELECT max(version) FROM refinery_schema_history";
+    connection.query_row(newest, [], |row| row.get(0))
 }
 
 fn lock(file: &Path) -> Result<File, OpenError> {

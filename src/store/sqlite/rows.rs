@@ -19,7 +19,11 @@ use crate::store::{HistoryRow, Intent, IntentChange, IntentRow, Intents};
 static SELECT_QUERY: LazyLock<String> =
     LazyLock::new(|| format!("SELECT {} FROM query_routes WHERE query_id = ?1", NAMES.join(", ")));
 static SELECT_NEWEST: LazyLock<String> = LazyLock::new(|| {
-    format!("SELECT {} FROM query_routes ORDER BY query_id DESC LIMIT ?1", NAMES.join(", "))
+    let names = NAMES.join(", ");
+    format!(
+        "SELECT {names} FROM query_routes WHERE query_id >= ?1 AND query_id < ?2
+         ORDER BY query_id DESC LIMIT ?3"
+    )
 });
 static PUT_QUERY: LazyLock<String> = LazyLock::new(|| {
     let marks = vec!["?"; NAMES.len()].join(", ");
@@ -104,9 +108,14 @@ pub(super) fn route(connection: &Connection, id: &str) -> rusqlite::Result<Optio
         .optional()
 }
 
-pub(super) fn history(connection: &Connection, limit: u32) -> rusqlite::Result<Vec<HistoryRow>> {
+pub(super) fn history_between(
+    connection: &Connection,
+    since: &str,
+    before: &str,
+    limit: u32,
+) -> rusqlite::Result<Vec<HistoryRow>> {
     let mut select = connection.prepare_cached(&SELECT_NEWEST)?;
-    let rows = select.query_map([limit], fields)?;
+    let rows = select.query_map(params![since, before, limit], fields)?;
     rows.map(|fields| {
         let (id, row) = row_of(fields?);
         Ok(row.into_history(id))

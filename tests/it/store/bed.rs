@@ -1,5 +1,6 @@
 //! A store to test with: a fresh file, or a fresh database on the MariaDB server of the run.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use mysql_async::{Conn, Opts, OptsBuilder};
 use tempfile::TempDir;
 use warren::config::StoreUrl;
 use warren::config::secret::Secret;
-use warren::history::record::{EndCause, Ending, Event, Recorded, Sighting, Submission};
+use warren::history::record::{EndCause, Ending, Event, Recorded, Request, Sighting, Submission};
 use warren::ids::{ClusterName, CoordinatorId, GroupName, QueryId};
 use warren::store::{Intent, IntentChange, Store};
 
@@ -111,8 +112,23 @@ pub(crate) fn submission(number: u64, at_ms: u64) -> Submission {
         user: Some("ada".to_owned()),
         source: Some("Apache Superset".to_owned()),
         tags: Some("a,b".to_owned()),
+        request: Some(Box::new(request())),
         statement: "SELECT 1".to_owned(),
         at_ms,
+    }
+}
+
+pub(crate) fn request() -> Request {
+    let source = ("x-trino-source".to_owned(), vec!["Apache Superset".to_owned()]);
+    Request {
+        headers: BTreeMap::from([source]),
+        left_out: BTreeSet::from(["x-trino-client-info".to_owned()]),
+        path: "/v1/statement".to_owned(),
+        listener: "client".to_owned(),
+        remote_addr: "10.0.0.9".parse().unwrap(),
+        hour: 9,
+        weekday: 1,
+        statement_bytes: 8,
     }
 }
 

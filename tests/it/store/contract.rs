@@ -8,9 +8,9 @@ use proptest::test_runner::{Config, TestRunner};
 use warren::history::fit::{LABEL_BYTES, LINE_BYTES, STATEMENT_BYTES};
 use warren::history::record::{EndCause, Event, Recorded, Sighting, Submission};
 use warren::ids::QueryId;
-use warren::store::{HistoryRow, Intent, IntentChange, Store};
+use warren::store::{AFTER_ALL_IDS, HistoryRow, Intent, IntentChange, Store, open_to_read};
 
-use super::bed::{Bed, change, cluster, ending, query, recorded, sighting, submission};
+use super::bed::{Bed, change, cluster, ending, query, recorded, request, sighting, submission};
 
 pub(super) async fn a_query_has_its_owner_and_its_history(bed: &Bed) {
     let store = bed.open();
@@ -32,6 +32,7 @@ pub(super) async fn a_query_has_its_owner_and_its_history(bed: &Bed) {
         user: Some("ada".to_owned()),
         source: Some("Apache Superset".to_owned()),
         tags: Some("a,b".to_owned()),
+        request: Some(request()),
         statement: "SELECT 1".to_owned(),
         submitted_ms: Some(5),
         ended_ms: Some(9),
@@ -244,6 +245,8 @@ pub(super) async fn texts_are_cut_to_their_columns(bed: &Bed) {
         *text = Some(long.clone());
     }
     submit.statement.clone_from(&long);
+    let sent = submit.request.as_mut().unwrap();
+    sent.headers.insert("x-trino-schema".to_owned(), vec![long.clone()]);
     let mut end = ending(1, 9);
     (end.state, end.error) = (Some(long.clone()), Some(long.clone()));
     store.apply("g1", &recorded([Event::Submitted(submit), Event::Ended(end)])).await.unwrap();
@@ -252,6 +255,9 @@ pub(super) async fn texts_are_cut_to_their_columns(bed: &Bed) {
     assert_eq!(row.user.as_deref(), Some(&long[..LABEL_BYTES - LABEL_BYTES % 4]));
     assert_eq!(row.tags.as_deref(), Some(&long[..LINE_BYTES]));
     assert_eq!(row.state.as_deref(), Some(&long[..32]));
+    let kept = row.request.unwrap();
+    assert_eq!(kept.headers, request().headers);
+    assert!(kept.left_out.contains("x-trino-schema"), "{kept:?}");
     let change = IntentChange {
         actor: long.clone(),
         reason: long.clone(),
@@ -302,6 +308,27 @@ pub(super) async fn the_history_is_newest_first_and_bounded(bed: &Bed) {
     assert_eq!(ids(store.history(2).await.unwrap()), newest);
     assert_eq!(store.history(u32::MAX).await.unwrap().len(), 4);
     assert_eq!(store.history(0).await.unwrap(), []);
+    let page = store.history_between(query(2).as_str(), query(4).as_str(), 10).await.unwrap();
+    assert_eq!(ids(page), [3, 2].map(|number| query(number).to_string()));
+    let page = store.history_between("20200416", AFTER_ALL_IDS, 1).await.unwrap();
+    assert_eq!(ids(page), [query(4).to_string()]);
+}
+
+pub(super) async fn who_only_reads_changes_nothing(bed: &Bed) {
+    assert!(open_to_read(&bed.url()).await.is_err(), "there are no tables yet");
+    let store = bed.open();
+    store.apply("g1", &recorded([Event::Submitted(submission(1, 5))])).await.unwrap();
+    let beside = open_to_read(&bed.url()).await.unwrap();
+    let rows = beside.history(10).await.unwrap();
+    assert_eq!((rows.len(), rows[0].request.clone()), (1, Some(request())));
+    // What is written meanwhile is read.
+    store.apply("g1", &recorded([Event::Submitted(submission(2, 5))])).await.unwrap();
+    assert_eq!(beside.history(10).await.unwrap().len(), 2);
+    drop(beside);
+    store.apply("g1", &recorded([Event::Submitted(submission(3, 5))])).await.unwrap();
+    drop(store);
+    assert_eq!(open_to_read(&bed.url()).await.unwrap().history(10).await.unwrap().len(), 3);
+    assert_eq!(bed.open().history(10).await.unwrap().len(), 3);
 }
 
 pub(super) async fn a_full_batch_of_long_statements_fits(bed: &Bed) {

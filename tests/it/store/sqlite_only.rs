@@ -3,7 +3,7 @@
 use std::fs;
 
 use warren::config::StoreUrl;
-use warren::store::{Intent, StoreError, open};
+use warren::store::{Intent, StoreError, open, open_to_read};
 
 use super::bed::{Bed, change, query};
 
@@ -87,6 +87,11 @@ async fn a_store_of_a_later_version_is_refused() {
         VALUES (99, 'later', '2026-01-01T00:00:00Z', '1')";
     connection.execute(later, ()).unwrap();
     assert!(refused(&bed).contains("version of Warren"));
+    let Err(error) = open_to_read(&bed.url()).await else { panic!("opened") };
+    assert!(error.to_string().contains("those of a later version of Warren"), "{error}");
+    connection.execute("DELETE FROM refinery_schema_history WHERE version > 6", ()).unwrap();
+    let Err(error) = open_to_read(&bed.url()).await else { panic!("opened") };
+    assert!(error.to_string().contains("those of an earlier version of Warren"), "{error}");
     let foreign = "UPDATE refinery_schema_history SET applied_on = 'yesterday'";
     connection.execute(foreign, ()).unwrap();
     assert!(refused(&bed).contains("refinery_schema_history"));

@@ -86,7 +86,7 @@ impl Plan {
         Self { supervised: true, ..self }
     }
 
-    /// With this line in `[section]`, which is `listen`, `health`, `limits` or `queries`, for the group of
+    /// With this line in `[section]`, which is `listen`, `rules`, `health`, `limits` or `queries`, for the group of
     /// that name in `groups.NAME`, for the cluster in `clusters.NAME`; one of `clusters` stands in each.
     pub(crate) fn setting(mut self, section: &str, line: &str) -> Self {
         self.settings.push((section.to_owned(), line.to_owned()));
@@ -126,11 +126,12 @@ impl Plan {
         let mut text = format!(
             "[listen]\nclient = \"{client}\"\nadmin = \"{admin}\"\n{}\n[store]\nurl = \"{}\"\n\n\
              [state]\nfolder = \"state\"\n\n[rules]\nfile = \"route.lua\"\n\
-             default_group = \"{}\"\n\n[limits]\n{}\n[queries]\n{}\n[health]\n{HEALTH}{}\n\
+             default_group = \"{}\"\n{}\n[limits]\n{}\n[queries]\n{}\n[health]\n{HEALTH}{}\n\
              [timeouts]\n",
             self.lines_of("listen"),
             self.store,
             self.clusters[0][1],
+            self.lines_of("rules"),
             self.lines_of("limits"),
             self.lines_of("queries"),
             self.lines_of("health"),

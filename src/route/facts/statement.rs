@@ -1,0 +1,117 @@
+//! The statement of a request, and what is known of it: read once, and only if a rule asks.
+
+use std::cell::OnceCell;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::HeaderMap;
+
+use crate::sql::{Analysis, Prepared, Session, analyse_bytes, is_utf8};
+
+/// A statement as it came.
+#[derive(Debug, Clone, Default)]
+pub struct Statement {
+    /// Its bytes, or its beginning.
+    pub text: Bytes,
+    /// Whether it is longer than what is known of it.
+    pub is_cut: bool,
+    /// What is known of it, if somebody has read it already.
+    pub analysis: Option<Arc<Analysis<'static>>>,
+}
+
+/// A statement that is read when its analysis is asked for.
+#[derive(Debug)]
+pub(in crate::route) struct Reading {
+    statement: Statement,
+    analysis: OnceCell<Arc<Analysis<'static>>>,
+}
+
+impl Reading {
+    pub(super) fn new(statement: Statement) -> Self {
+        let analysis = statement.analysis.clone().map_or_else(OnceCell::new, OnceCell::from);
+        Self { statement, analysis }
+    }
+
+    pub(super) fn analysis(&self, headers: &HeaderMap) -> &Analysis<'static> {
+        self.analysis.get_or_init(|| Arc::new(analysed(&self.statement, headers)))
+    }
+
+    pub(super) fn is_cut(&self) -> bool {
+        self.statement.is_cut
+    }
+
+    /// Whether the next question for the analysis takes the time to read the statement.
+    pub(in crate::route) fn is_unread(&self) -> bool {
+        self.analysis.get().is_none()
+    }
+}
+
+/// Reads a statement: it takes some milliseconds for half a megabyte.
+pub fn analysed(statement: &Statement, headers: &HeaderMap) -> Analysis<'static> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let prepared: Vec<&str> = headers
+        .get_all("x-trino-prepared-statement")
+        .iter()
+        .filter_map(|line| line.to_str().ok())
+        .collect();
+    let session = Session {
+        catalog: text("x-trino-catalog"),
+        schema: text("x-trino-schema"),
+        prepared: Prepared::Headers(&prepared),
+    };
+    let mut analysis = analyse_bytes(&statement.text, &session).into_owned();
+    if !is_utf8(text("content-type")) {
+        analysis.doubt("the request says that the statement is not UTF-8");
+    }
+    if statement.is_cut {
+        analysis
+            .doubt("the statement is longer than `limits.statement`, only its beginning was read");
+    }
+    analysis
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn check(
+        text: &'static str,
+        is_cut: bool,
+        lines: &[(&'static str, &'static str)],
+        expected: &str,
+    ) {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        let statement = Statement { text: text.into(), is_cut, analysis: None };
+        let known = analysed(&statement, &headers);
+        let tables: Vec<_> = known.tables.iter().map(ToString::to_string).collect();
+        let kind = known.kind.map_or("?", |kind| kind.as_str());
+        let error = known.parse_error.unwrap_or_default();
+        let told = format!("{kind} {} {} {error}", tables.join(","), known.is_read_only);
+        assert_eq!(told.trim_end(), expected, "{text}");
+    }
+
+    #[test]
+    fn headers_make_names_whole_and_resolve_prepared_statements() {
+        let session = [("x-trino-catalog", "hive"), ("x-trino-schema", "web")];
+        check("SELECT 1 FROM t", false, &session, "SELECT hive.web.t true");
+        check(
+            "SELECT 1 FROM t",
+            true,
+            &session,
+            "SELECT hive.web.t false the statement is longer than `limits.statement`, only its beginning was read",
+        );
+        let prepared = [session[0], session[1], ("x-trino-prepared-statement", "p=DELETE+FROM+u")];
+        check("EXECUTE p", false, &prepared, "DELETE hive.web.u false");
+        check(
+            "SELECT 1",
+            false,
+            &[("content-type", "text/plain; charset=latin1")],
+            "SELECT  false the request says that the statement is not UTF-8",
+        );
+    }
+}

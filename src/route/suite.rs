@@ -1,0 +1,179 @@
+//! Tests of rules: cases in Lua files beside the rules file, asked of a compiled rule set.
+//!
+//! Promises that a case holds only if all that it expects is so, that it needs no cluster, and that
+//! a test file can do no more than rules can.
+
+mod case;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use mlua::{Lua, LuaSerdeExt, Table};
+
+use self::case::Case;
+use super::engine::{Machine, failure, settled};
+use super::facts::Facts;
+use super::rules::{RuleSet, RulesError, chunk_name, compiled, text};
+use super::sandbox::{self, Limits};
+
+/// The folder beside the rules file.
+const FOLDER: &str = "tests";
+/// The most files of tests.
+const FILES_MAX: usize = 200;
+/// The most bytes of all files together: a version in the store holds them.
+pub const BYTES_MAX: usize = 2 * 1024 * 1024;
+/// The most cases of all files: they are asked before rules come into force.
+const CASES_MAX: usize = 10_000;
+/// The most time to read one file's cases.
+const READ_MAX: Duration = Duration::from_secs(1);
+
+/// A file of cases.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TestFile {
+    /// Its name, as messages say it: `tests/route.lua`.
+    pub name: String,
+    /// What stands in it.
+    pub script: Vec<u8>,
+}
+
+/// What became of all cases.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// How many there are.
+    pub cases: usize,
+    /// Those that do not hold.
+    pub broken: Vec<Broken>,
+}
+
+/// A case that does not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken {
+    /// The file.
+    pub file: String,
+    /// The line of the case.
+    pub line: u32,
+    /// The name of the case.
+    pub name: String,
+    /// What was expected and what came.
+    pub difference: String,
+}
+
+impl std::fmt::Display for Broken {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { file, line, name, difference } = self;
+        write!(out, "{file}:{line}: `{name}`: {difference}")
+    }
+}
+
+/// Reads the files `tests/*.lua` beside a rules file, by name. No folder, no tests.
+pub fn read(rules_file: &Path) -> Result<Vec<TestFile>, RulesError> {
+    let folder = rules_file.parent().unwrap_or_else(|| Path::new(".")).join(FOLDER);
+    let unreadable = |file: &Path, source| RulesError::Unreadable { file: file.to_owned(), source };
+    let entries = match fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(unreadable(&folder, error)),
+    };
+    let paths = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<PathBuf>>>();
+    let mut paths = paths.map_err(|error| unreadable(&folder, error))?;
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "lua"));
+    paths.sort();
+    if paths.len() > FILES_MAX {
+        return Err(unreadable(&folder, too_many()));
+    }
+    let mut files = Vec::new();
+    for path in paths {
+        let script = super::rules::read(&path)?;
+        files.push(TestFile { name: format!("{FOLDER}/{}", chunk_name(&path)), script });
+        // At once: what is too much is not read to its end.
+        check(&files)?;
+    }
+    Ok(files)
+}
+
+/// Refuses more tests than a version in the store may hold.
+pub(super) fn check(files: &[TestFile]) -> Result<(), RulesError> {
+    let bytes: usize = files.iter().map(|file| file.script.len()).sum();
+    let source = if files.len() > FILES_MAX {
+        too_many()
+    } else if bytes > BYTES_MAX {
+        let most = BYTES_MAX / (1024 * 1024);
+        io::Error::other(format!("its files have more than {most} MiB together"))
+    } else {
+        return Ok(());
+    };
+    Err(RulesError::Unreadable { file: PathBuf::from(FOLDER), source })
+}
+
+fn too_many() -> io::Error {
+    io::Error::other(format!("it has more than {FILES_MAX} files"))
+}
+
+/// Asks the rules all cases. An error: a file of tests is wrong itself.
+pub fn run(rules: &RuleSet, files: &[TestFile]) -> Result<Report, RulesError> {
+    let mut report = Report::default();
+    let refused = |failure| super::rules::refused(rules.chunk(), failure);
+    let mut machine = Machine::new(rules).map_err(refused)?;
+    for file in files {
+        let cases = cases(rules, file)?;
+        report.cases += cases.len();
+        if report.cases > CASES_MAX {
+            let source = io::Error::other(format!("it has more than {CASES_MAX} cases"));
+            return Err(RulesError::Unreadable { file: PathBuf::from(FOLDER), source });
+        }
+        for case in cases {
+            let run = |facts: &Facts<'_>| machine.run(rules, facts);
+            let outcome = case.ask(|facts| settled(facts, run, |post| case.reply(post)));
+            if machine.is_doubtful(&outcome) {
+                machine = Machine::new(rules).map_err(refused)?;
+            }
+            if let Some(difference) = case.expect.difference(&rules.groups().decide(outcome)) {
+                let Case { line, name, .. } = case;
+                report.broken.push(Broken { file: file.name.clone(), line, name, difference });
+            }
+        }
+    }
+    Ok(report)
+}
+
+/// Runs a file of tests, which says its cases.
+fn cases(rules: &RuleSet, file: &TestFile) -> Result<Vec<Case>, RulesError> {
+    let refused = |failure| super::rules::refused(&file.name, failure);
+    let script = text(&file.script, Path::new(&file.name))?;
+    let names: Vec<_> = rules.groups().known.iter().map(|name| name.as_str()).collect();
+    let limits = Limits { cpu: READ_MAX, ..rules.limits().of_loading() };
+    let failed = |error| refused(failure(&error, None, &file.name));
+    let (lua, guard) = sandbox::machine(&names, limits, &file.name).map_err(failed)?;
+    let found: Rc<std::cell::RefCell<Vec<Case>>> = Rc::default();
+    lua.globals().set("default_group", rules.default_group().as_str()).map_err(failed)?;
+    lua.globals().set("case", teller(&lua, &found).map_err(failed)?).map_err(failed)?;
+    let bytecode = compiled(script, &file.name).map_err(refused)?;
+    let chunk = lua.load(bytecode).set_name(format!("={}", file.name));
+    let run = chunk.set_mode(mlua::chunk::ChunkMode::Binary).into_function().map_err(failed)?;
+    let (ran, kill) = guard.watch(&lua, limits, || run.call::<()>(()));
+    ran.map_err(|error| refused(failure(&error, kill, &file.name)))?;
+    Ok(found.take())
+}
+
+/// `case`: `case "its name" { … }`.
+fn teller(lua: &Lua, found: &Rc<std::cell::RefCell<Vec<Case>>>) -> mlua::Result<mlua::Function> {
+    let found = Rc::clone(found);
+    lua.create_function(move |lua, name: String| {
+        let line = lua.inspect_stack(1, |frame| frame.current_line()).flatten();
+        let line = line.and_then(|line| u32::try_from(line).ok()).unwrap_or_default();
+        let found = Rc::clone(&found);
+        lua.create_function(move |lua, case: Table| {
+            let bad = |error: String| mlua::Error::RuntimeError(format!("`{name}`: {error}"));
+            let case: case::Wire =
+                lua.from_value(mlua::Value::Table(case)).map_err(|error| bad(error.to_string()))?;
+            if found.borrow().len() >= CASES_MAX {
+                return Err(bad(format!("there are at most {CASES_MAX} cases")));
+            }
+            found.borrow_mut().push(Case::new(line, name.clone(), case).map_err(bad)?);
+            Ok(())
+        })
+    })
+}
