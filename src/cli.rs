@@ -1,6 +1,6 @@
 //! The command line: what operators type, and what they read and script against.
 //!
-//! `serve` and `check` work with a settings file, `rules replay` reads the store; all else speaks
+//! `serve` and `check` work with a settings file, `migrate` with files of another gateway, `rules replay` reads the store; all else speaks
 //! to a running Warren through the operators' API, and has no second way in. Answers go to standard output, all else to standard
 //! error. Exit codes are in [`exit`], and like flags they are a promise; see `docs/cli.md`.
 
@@ -12,6 +12,7 @@ pub mod exit;
 mod explanation;
 mod finding;
 mod locate;
+mod migrate;
 mod operators;
 mod rollout;
 mod route;
@@ -35,6 +36,7 @@ use crate::supervise::{SuperviseError, UpgradeError};
 use client::ClientError;
 use exit::Exit;
 use locate::NoConfig;
+use migrate::MigrateFailure;
 use rules::replay::ReplayFailure;
 
 const EXAMPLES: &str = "\
@@ -48,6 +50,7 @@ Examples:
   warren rollout start bi --to bi-green --wait
   warren route -H 'X-Trino-Source: Apache Superset' --query 'SELECT 1'
   warren rules test                           run the tests of the rules
+  warren migrate trino-gateway --config config.yaml --from-url http://gateway:8080
 
 Where settings are looked for: --config, $WARREN_CONFIG, ./conf/warren.toml, ./warren.toml,
 /etc/warren/warren.toml. The first one counts.
@@ -76,6 +79,7 @@ enum Verb {
     Rollout(rollout::Rollout),
     Route(route::Route),
     Rules(rules::Rules),
+    Migrate(migrate::Migrate),
 }
 
 fn after_help() -> String {
@@ -115,6 +119,8 @@ enum Failure {
     #[error(transparent)]
     Upgrade(#[from] UpgradeError),
     #[error(transparent)]
+    Migrate(#[from] MigrateFailure),
+    #[error(transparent)]
     Replay(#[from] ReplayFailure),
     #[error("{0}")]
     Usage(String),
@@ -134,6 +140,7 @@ impl Failure {
             | Self::App(_)
             | Self::Supervise(_)
             | Self::Upgrade(_)
+            | Self::Migrate(_)
             | Self::Replay(_)
             | Self::Late(_)
             | Self::Output(_) => Exit::Failed,
@@ -170,6 +177,7 @@ fn run(arguments: impl IntoIterator<Item = OsString>, shell: &mut Shell<'_>) -> 
         Verb::Rollout(rollout) => rollout.run(shell),
         Verb::Route(route) => route.run(shell),
         Verb::Rules(rules) => rules.run(shell),
+        Verb::Migrate(migrate) => migrate.run(shell),
     };
     let failure = match done {
         Ok(exit) => return exit,

@@ -7,10 +7,11 @@
 //! `rollout`, `history`, `control`, `admin`. Under both: `gateway` (what both share), `upstream`,
 //! `config`, `store`, `state`, `telemetry`, `ids`, `time`.
 //! `cli` is how people start and ask it, `app` wires it, `supervise` keeps it running; `outlast` is
-//! what the last two say to each other.
+//! what the last two say to each other. `migrate` makes settings and rules of those of a Java gateway.
 
 pub mod app;
 pub mod cli;
+pub mod migrate;
 pub mod supervise;
 
 pub mod classify;

@@ -19,6 +19,7 @@ mod sqlite;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::mysql::java::{JavaBackend, java_backends};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};

@@ -785,6 +785,7 @@ fn help_teaches() {
               rollout    Replace a cluster of a group by another one, without losing a query
               route      Tell to which group and cluster a query would go, and why. No query is run
               rules      Try the rules of a settings file; put and activate versions in a running Warren
+              migrate    Make settings and rules of those of another gateway
               help       Print this message or the help of the given subcommand(s)
 
             Options:
@@ -804,6 +805,7 @@ fn help_teaches() {
               warren rollout start bi --to bi-green --wait
               warren route -H 'X-Trino-Source: Apache Superset' --query 'SELECT 1'
               warren rules test                           run the tests of the rules
+              warren migrate trino-gateway --config config.yaml --from-url http://gateway:8080
 
             Where settings are looked for: --config, $WARREN_CONFIG, ./conf/warren.toml, ./warren.toml,
             /etc/warren/warren.toml. The first one counts.
@@ -844,4 +846,86 @@ fn the_docs_have_every_verb_flag_and_exit_code() {
         let row = format!("| {} | {} |", exit.code(), exit.meaning());
         assert!(DOCS.contains(&row), "{row}");
     }
+}
+
+#[test]
+fn a_java_gateway_is_migrated() {
+    let server = answering(
+        "200 OK",
+        r#"[{"name":"bi-1","proxyTo":"http://a:8080/","active":true,"routingGroup":"bi"}]"#,
+    );
+    let folder = tempfile::tempdir().expect("a folder");
+    let place = folder.path().display().to_string();
+    let rules = "name: a\ncondition: request.getHeader(\"X-Trino-Source\") == \"a\"\n\
+                 actions:\n  - result.put(\"routingGroup\", \"bi\")\n";
+    let config = "routing:\n  defaultRoutingGroup: bi\n\
+                  routingRules:\n  rulesEngineEnabled: true\n  rulesConfigPath: rules.yml\n";
+    std::fs::write(folder.path().join("rules.yml"), rules).expect("written");
+    std::fs::write(folder.path().join("config.yaml"), config).expect("written");
+    let (config, url) = (format!("{place}/config.yaml"), format!("http://{}", server.address));
+    let line =
+        ["migrate", "trino-gateway", "--config", &config, "--from-url", &url, "--out", &place];
+    check(
+        &line,
+        &[(&place, "(folder)")],
+        expect![[r#"
+            exit 0
+            written: (folder)/warren.toml, (folder)/lua/route.lua, (folder)/lua/tests/route.lua
+            clusters: 1, groups: 1, rules: 1 of 1 translated, tests: 2
+        "#]],
+    );
+    let asked = server.asked.lock().expect("not poisoned")[0].clone();
+    assert!(asked.starts_with("GET /api/public/backends HTTP/1.1\r\n"), "{asked}");
+    check(
+        &["rules", "test", "--config", &format!("{place}/warren.toml")],
+        &[],
+        expect![[r#"
+            exit 0
+            2 of 2 cases hold, in 1 files
+        "#]],
+    );
+    check(
+        &line,
+        &[(&place, "(folder)")],
+        expect![[r#"
+            exit 2
+            ! warren: (folder)/warren.toml is there already; --force writes over it
+        "#]],
+    );
+}
+
+#[test]
+fn what_cannot_be_migrated_is_told() {
+    check(
+        &["migrate", "trino-gateway", "--config", "/nowhere/config.yaml", "--out", "/nowhere"],
+        &[],
+        expect![[r#"
+            exit 1
+            ! warren: failed to read `/nowhere/config.yaml`: No such file or directory (os error 2)
+        "#]],
+    );
+    let folder = tempfile::tempdir().expect("a folder");
+    let place = folder.path().display().to_string();
+    let config = format!("{place}/config.yaml");
+    std::fs::write(&config, "colour: red\n").expect("written");
+    check(
+        &["migrate", "trino-gateway", "--config", &config, "--out", &place],
+        &[(&place, "(folder)")],
+        expect![[r#"
+            exit 3
+            written: (folder)/warren.toml, (folder)/lua/route.lua, (folder)/lua/tests/route.lua
+            clusters: 0, groups: 1, rules: 0 of 0 translated, tests: 1
+
+            not translated:
+              (folder)/config.yaml:1: `colour` is not translated: no counterpart is known
+              no backend is known, so `warren.toml` has no cluster: name the running gateway with `--from-url`, its database with `--database`, or a file with `--backends`
+
+            to be known:
+              the default group `adhoc` has no backend; name another one, or add a cluster
+        "#]],
+    );
+    let out = format!("{place}/x");
+    let line = ["migrate", "trino-gateway", "--config", &config, "--out", &out];
+    let told = shown(&[&line[..], &["--from-url", "https://a"]].concat());
+    assert!(told.starts_with("exit 2\n! warren: --from-url: expected http://"), "{told}");
 }

@@ -7,6 +7,7 @@
 
 mod contact;
 mod holdings;
+pub(super) mod java;
 mod rollouts;
 mod rows;
 mod rules;

@@ -14,6 +14,7 @@ mod hostile_rules;
 mod image;
 mod intent;
 mod left;
+mod migrate;
 mod moved;
 mod outlast;
 mod pinned;
