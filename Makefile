@@ -2,10 +2,10 @@
 # Downloads and compiled code lie in WARREN_CACHE (default ~/.cache/warren), not here.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test survive rolls fault-matrix bench-quick
+.PHONY: help run test survive rolls fuzz fault-matrix bench-quick
 
 PYTHON ?= python3
-export CLUSTERS ONCE TESTS
+export CLUSTERS ONCE TESTS TARGETS FUZZ_SECONDS
 
 help:
 	@echo "make run          two real Trino clusters with Warren in front, and a first query"
@@ -15,6 +15,8 @@ help:
 	@echo "                    TESTS='--test real'                   only some of the tests"
 	@echo "make survive      the long ones whole: 200 running queries and Warren's own falls, 20 upgrades in a row"
 	@echo "make rolls        six times one coordinator takes over from another under load, thrice with Warren killed in each phase"
+	@echo "make fuzz         what clients send against random input, five minutes for each target"
+	@echo "                    TARGETS='sql tags' FUZZ_SECONDS=60    only some of them, for less time"
 	@echo "make fault-matrix what users of each client see of each fault, with Warren and without it"
 	@echo "make bench-quick  CPU a request and requests a second, beside a bare Pingora proxy and nginx"
 
@@ -33,6 +35,9 @@ rolls: export WARREN_TEST_SIZE = whole
 rolls: export TESTS = --test real replace -- --test-threads=1 --nocapture
 rolls:
 	@exec $(PYTHON) deploy/local/check.py
+
+fuzz:
+	@exec $(PYTHON) deploy/local/fuzz.py
 
 fault-matrix:
 	@exec $(PYTHON) deploy/local/fault_matrix.py

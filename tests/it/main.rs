@@ -6,6 +6,7 @@ mod answers;
 mod backends;
 mod balance;
 mod doctor;
+mod fuzz;
 mod groups;
 mod history;
 mod hold;

@@ -17,7 +17,7 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[];
 const LINES_MAX: usize = 400;
 
 /// Where Rust lies.
-const RUST: [&str; 3] = ["src", "tests", "bench"];
+const RUST: [&str; 4] = ["src", "tests", "bench", "fuzz"];
 
 struct File {
     /// From the root, with `/`.
@@ -410,7 +410,7 @@ fn everything() -> Vec<File> {
         ".rs", ".md", ".toml", ".lua", ".py", ".sh", ".sql", ".java", ".go", ".js", ".service",
         ".svg",
     ];
-    let folders = ["src", "tests", "bench", "docs", "conf", "lua", "deploy"];
+    let folders = ["src", "tests", "bench", "fuzz", "docs", "conf", "lua", "deploy"];
     let mut all: Vec<File> = folders.iter().flat_map(|folder| files(folder, &ENDINGS)).collect();
     all.extend(["README.md", "CHANGELOG.md", "Makefile", "Dockerfile", "Cargo.toml"].map(named));
     all.retain(|file| file.path != "tests/it/tidy.rs");

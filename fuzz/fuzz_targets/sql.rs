@@ -1,0 +1,5 @@
+//! Statements.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| warren_fuzz::sql(data));
