@@ -2,7 +2,7 @@
 # Downloads and compiled code lie in WARREN_CACHE (default ~/.cache/warren), not here.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test survive rolls fuzz fault-matrix bench-quick
+.PHONY: help run test survive rolls fuzz fault-matrix bench-quick bench-rules
 
 PYTHON ?= python3
 export CLUSTERS ONCE TESTS TARGETS FUZZ_SECONDS
@@ -19,6 +19,7 @@ help:
 	@echo "                    TARGETS='sql tags' FUZZ_SECONDS=60    only some of them, for less time"
 	@echo "make fault-matrix what users of each client see of each fault, with Warren and without it"
 	@echo "make bench-quick  CPU a request and requests a second, beside a bare Pingora proxy and nginx"
+	@echo "make bench-rules  what a call of the rules takes of processor time and memory, beside its goals"
 
 run:
 	@exec $(PYTHON) deploy/local/run.py
@@ -44,3 +45,6 @@ fault-matrix:
 
 bench-quick:
 	@exec $(PYTHON) deploy/local/bench_quick.py
+
+bench-rules:
+	@exec $(PYTHON) deploy/local/bench_rules.py

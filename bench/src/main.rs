@@ -7,6 +7,7 @@ mod process;
 mod quick;
 mod report;
 mod sql;
+mod statements;
 mod target;
 
 use std::error::Error;
