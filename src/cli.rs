@@ -199,12 +199,6 @@ fn explain_usage(error: &clap::Error, shell: &mut Shell<'_>) -> Exit {
     exit
 }
 
-/// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}
-
 /// Writes a failure with its causes.
 fn tell(failure: &Failure, shell: &mut Shell<'_>) -> io::Result<()> {
     if let Failure::Problems(problems) = failure {

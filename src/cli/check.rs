@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::exit::Exit;
 use super::finding::{self, Finding, Grade};
-use super::{Failure, Shell, chain, locate};
+use super::{Failure, Shell, locate};
 use crate::app::open_files;
 use crate::config::{self, Config, StoreUrl};
 use crate::route::texts::{Texts, Tried};
@@ -122,14 +122,14 @@ fn check_store(config: &Config) -> Vec<Finding> {
 fn ask_store(url: &StoreUrl) -> Finding {
     let store = match store::open(url) {
         Ok(store) => store,
-        Err(error) => return Finding::problem("store", "mysql", chain(&error)),
+        Err(error) => return Finding::problem("store", "mysql", store::chain(&error)),
     };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return Finding::problem("store", store.place(), chain(&error)),
+        Err(error) => return Finding::problem("store", store.place(), store::chain(&error)),
     };
     match runtime.block_on(store.intents_version()) {
         Ok(_) => Finding::fine("store", store.place(), "answers".to_owned()),
-        Err(error) => Finding::problem("store", store.place(), chain(&error)),
+        Err(error) => Finding::problem("store", store.place(), store::chain(&error)),
     }
 }

@@ -121,7 +121,6 @@ impl Books {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
     use std::time::Duration;
 
     use super::*;
@@ -132,16 +131,7 @@ mod tests {
         let origin = PublicUrl { scheme: Scheme::Http, authority: "t".into() };
         Arc::new(Order {
             head: RequestHeader::build("POST", b"/v1/statement", None).expect("a head"),
-            request: Request {
-                headers: BTreeMap::new(),
-                left_out: BTreeSet::new(),
-                path: String::new(),
-                listener: String::new(),
-                remote_addr: "10.0.0.9".parse().expect("an address"),
-                hour: 9,
-                weekday: 1,
-                statement_bytes: 0,
-            },
+            request: Request { path: String::new(), listener: String::new(), ..Request::bare() },
             text: vec![b'x'; bytes].into(),
             client: Client {
                 address: "10.0.0.9".parse().expect("an address"),

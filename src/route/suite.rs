@@ -18,6 +18,7 @@ use super::engine::{Machine, failure, settled};
 use super::facts::Facts;
 use super::rules::{RuleSet, RulesError, chunk_name, compiled, text};
 use super::sandbox::{self, Limits};
+use super::verdict::Groups;
 
 /// The folder beside the rules file.
 const FOLDER: &str = "tests";
@@ -149,7 +150,9 @@ fn cases(rules: &RuleSet, file: &TestFile) -> Result<Vec<Case>, RulesError> {
     let (lua, guard) = sandbox::machine(&names, limits, &file.name).map_err(failed)?;
     let found: Rc<std::cell::RefCell<Vec<Case>>> = Rc::default();
     lua.globals().set("default_group", rules.default_group().as_str()).map_err(failed)?;
-    lua.globals().set("case", teller(&lua, &found).map_err(failed)?).map_err(failed)?;
+    lua.globals()
+        .set("case", teller(&lua, &found, rules.groups()).map_err(failed)?)
+        .map_err(failed)?;
     let bytecode = compiled(script, &file.name).map_err(refused)?;
     let chunk = lua.load(bytecode).set_name(format!("={}", file.name));
     let run = chunk.set_mode(mlua::chunk::ChunkMode::Binary).into_function().map_err(failed)?;
@@ -159,12 +162,16 @@ fn cases(rules: &RuleSet, file: &TestFile) -> Result<Vec<Case>, RulesError> {
 }
 
 /// `case`: `case "its name" { … }`.
-fn teller(lua: &Lua, found: &Rc<std::cell::RefCell<Vec<Case>>>) -> mlua::Result<mlua::Function> {
-    let found = Rc::clone(found);
+fn teller(
+    lua: &Lua,
+    found: &Rc<std::cell::RefCell<Vec<Case>>>,
+    groups: &Groups,
+) -> mlua::Result<mlua::Function> {
+    let (found, groups) = (Rc::clone(found), Rc::new(groups.clone()));
     lua.create_function(move |lua, name: String| {
         let line = lua.inspect_stack(1, |frame| frame.current_line()).flatten();
         let line = line.and_then(|line| u32::try_from(line).ok()).unwrap_or_default();
-        let found = Rc::clone(&found);
+        let (found, groups) = (Rc::clone(&found), Rc::clone(&groups));
         lua.create_function(move |lua, case: Table| {
             let bad = |error: String| mlua::Error::RuntimeError(format!("`{name}`: {error}"));
             let case: case::Wire =
@@ -172,7 +179,7 @@ fn teller(lua: &Lua, found: &Rc<std::cell::RefCell<Vec<Case>>>) -> mlua::Result<
             if found.borrow().len() >= CASES_MAX {
                 return Err(bad(format!("there are at most {CASES_MAX} cases")));
             }
-            found.borrow_mut().push(Case::new(line, name.clone(), case).map_err(bad)?);
+            found.borrow_mut().push(Case::new(line, name.clone(), case, &groups).map_err(bad)?);
             Ok(())
         })
     })

@@ -92,25 +92,29 @@ impl Request {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn empty() -> Request {
-        Request {
+impl Request {
+    /// Of tests: a request without headers.
+    pub(crate) fn bare() -> Self {
+        Self {
             headers: BTreeMap::new(),
             left_out: BTreeSet::new(),
             path: "/v1/statement".to_owned(),
             listener: "client".to_owned(),
-            remote_addr: "10.0.0.9".parse().unwrap(),
+            remote_addr: IpAddr::from([10, 0, 0, 9]),
             hour: 9,
             weekday: 1,
             statement_bytes: 8,
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     #[test]
     fn headers_are_kept_whole_or_not_at_all() {
-        let mut request = empty();
+        let mut request = Request::bare();
         let long = "x".repeat(HEADER_BYTES);
         let lines: [(&str, &[&[u8]]); 6] = [
             ("x-trino-source", &[b"dbt", b""]),
@@ -131,7 +135,7 @@ mod tests {
 
     #[test]
     fn the_worst_one_fits_its_column() {
-        let mut request = empty();
+        let mut request = Request::bare();
         for name in HEADERS {
             let lines = vec!["\0".to_owned(); HEADER_BYTES / (1 + LINE_COST)];
             request.headers.insert(name.to_owned(), lines);

@@ -13,7 +13,7 @@ use crate::route::facts::{Facts, Statement};
 use crate::route::priority::Priority;
 use crate::route::services::{Post, Reply, Unanswered, offline};
 use crate::route::standing::{AllIdle, ClusterStanding, GroupStanding, Standings};
-use crate::route::verdict::{Answer, Decision, RuleFailure};
+use crate::route::verdict::{Answer, Decision, Groups, RuleFailure};
 use crate::time::LocalTime;
 
 /// A case as it is written.
@@ -126,7 +126,16 @@ pub(super) struct Case {
 }
 
 impl Case {
-    pub(super) fn new(line: u32, name: String, wire: Wire) -> Result<Self, String> {
+    /// An error: what no gateway with these groups would see or do.
+    pub(super) fn new(
+        line: u32,
+        name: String,
+        wire: Wire,
+        groups: &Groups,
+    ) -> Result<Self, String> {
+        for name in wire.group.keys() {
+            groups.named(name).map_err(|failure| failure.message)?;
+        }
         let mut headers = HeaderMap::new();
         let user = wire.user.map(|user| ("X-Trino-User".to_owned(), Lines::One(user)));
         for (name, lines) in user.into_iter().chain(wire.headers) {
@@ -262,6 +271,16 @@ impl Expect {
         self.differences(got).into_iter().flatten().next()
     }
 
+    /// A cluster that is named gives the group, and only a gateway knows its clusters.
+    fn group_of(&self, got: &Decision) -> Option<String> {
+        let (wanted, Some(cluster)) = (self.group.as_ref()?, &got.cluster) else {
+            return differs("group", self.group.as_ref(), Some(&got.group.to_string()));
+        };
+        Some(format!(
+            "expected group {wanted:?}, got the cluster {cluster} (expect it by `cluster`)"
+        ))
+    }
+
     fn differences(&self, got: &Decision) -> [Option<String>; 12] {
         let changes = &got.changes;
         let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
@@ -280,7 +299,7 @@ impl Expect {
         });
         let removed = changes.remove.iter().map(ToString::to_string).collect();
         [
-            differs("group", self.group.as_ref(), Some(&got.group.to_string())),
+            self.group_of(got),
             differs("groups", self.groups.as_ref(), Some(&groups)),
             differs(
                 "cluster",

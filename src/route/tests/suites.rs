@@ -65,6 +65,7 @@ fn check(script: &str, expected: Expect) {
             if request.user == 'x' then return { reject = 'no', rule = 'x' } end
             if request.user == 'e' then error('oh') end
             if request.user == 'p' then return { priority = 50 } end
+            if request.user == 'c' then return { cluster = 'olap-blue' } end
             return request.source == 'olap' and group.olap.has_room and 'olap' or nil
         end",
     );
@@ -95,14 +96,16 @@ fn what_does_not_hold_is_told_with_its_line() {
         case 'c' { user = 'e', expect = { group = 'bi' } }
         case 'd' { expect = { error = 'runtime' } }
         case 'e' { user = 'p', expect = { priority = 10 } }
-        case 'f' { expect = { priority = 10 } }",
+        case 'f' { expect = { priority = 10 } }
+        case 'g' { user = 'c', expect = { cluster = 'olap-blue', group = 'olap' } }",
         expect![[r#"
             tests/a.lua:1: `a`: expected group "olap", got "bi"
             tests/a.lua:3: `b`: expected no refusal, got "no"
             tests/a.lua:4: `c`: the rules failed: line 3: oh
             tests/a.lua:5: `d`: expected the error runtime, got group bi
             tests/a.lua:6: `e`: expected priority 10, got 50
-            tests/a.lua:7: `f`: expected priority 10, got none"#]],
+            tests/a.lua:7: `f`: expected priority 10, got none
+            tests/a.lua:8: `g`: expected group "olap", got the cluster olap-blue (expect it by `cluster`)"#]],
     );
 }
 
@@ -145,6 +148,10 @@ fn what_is_no_file_of_tests() {
         expect![
             "wrong: tests/a.lua:1: `a`: `hour` is from 0 to 23, `weekday` from 1 (Monday) to 7"
         ],
+    );
+    check(
+        "case 'a' { group = { olpa = { ready = 0 } }, expect = {} }",
+        expect!["wrong: tests/a.lua:1: `a`: no group is named `olpa`, known: `bi`, `olap`"],
     );
     check(
         "case 'a' { headers = { ['a b'] = 'x' }, expect = {} }",
