@@ -6,16 +6,14 @@
 //! that keeps times are all seen. Knows no store: `control` says which version is wanted.
 
 mod begin;
+mod look;
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::{error, info, warn};
 
 use super::rules::{RuleSet, RulesError, Version};
@@ -24,10 +22,6 @@ use crate::config::Rules;
 use crate::ids::GroupName;
 use crate::time::unix_ms;
 
-/// How often the file is looked at. With [`SETTLE`], a change is in force well within a second.
-const PERIOD: Duration = Duration::from_millis(250);
-/// A changed file is read again after this time: a writer that is not done yet is left to finish.
-const SETTLE: Duration = Duration::from_millis(50);
 /// The most findings that are kept of one failure.
 const FINDINGS_MAX: usize = 100;
 
@@ -215,6 +209,17 @@ impl RuleBook {
     /// Reads the file and runs the script: call it where some milliseconds do not matter.
     pub fn reload(&self, settings: &Rules, groups: &[GroupName]) -> Result<bool, RulesError> {
         let _turn = self.turn();
+        self.reload_in_turn(settings, groups)
+    }
+
+    /// The same under the settings that are in force once it is its turn.
+    fn reload_as_known(&self) -> Result<bool, RulesError> {
+        let _turn = self.turn();
+        let Inputs { settings, groups, .. } = self.inputs().clone();
+        self.reload_in_turn(&settings, &groups)
+    }
+
+    fn reload_in_turn(&self, settings: &Rules, groups: &[GroupName]) -> Result<bool, RulesError> {
         let known = self.inputs().clone();
         let same_inputs = known.are(settings, groups);
         let is_well = self.status.borrow().last_error.is_none();
@@ -248,49 +253,12 @@ impl RuleBook {
         Ok(true)
     }
 
-    /// Looks at the file for as long as it is awaited, and reloads it when it changed.
-    pub async fn watch(self: Arc<Self>) {
-        let mut ticks = interval(PERIOD);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            self.look().await;
-        }
-    }
-
-    async fn look(self: &Arc<Self>) {
-        let Some((file, known)) = self.watched() else { return };
-        let Some(found) = look_at(file.clone()).await else { return };
-        if found == known {
-            return;
-        }
-        sleep(SETTLE).await;
-        if look_at(file).await != Some(found) {
-            return;
-        }
-        let book = Arc::clone(self);
-        let reloaded = tokio::task::spawn_blocking(move || {
-            let Inputs { settings, groups, .. } = book.inputs().clone();
-            book.reload(&settings, &groups)
-        });
-        if let Err(error) = reloaded.await {
-            error!(%error, "the reload of the rules broke off, the old rules stay in force");
-        }
-    }
-
     fn turn(&self) -> MutexGuard<'_, ()> {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn inputs(&self) -> MutexGuard<'_, Inputs> {
         self.inputs.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The file, if it counts, and what was seen of it.
-    fn watched(&self) -> Option<(PathBuf, Seen)> {
-        let inputs = self.inputs();
-        let counts = matches!(inputs.wanted, Wanted::File);
-        counts.then(|| (inputs.settings.file.clone(), inputs.seen.clone()))
     }
 
     fn swap(&self, loaded: Loaded) {
@@ -390,10 +358,6 @@ impl Seen {
     }
 }
 
-async fn look_at(file: PathBuf) -> Option<Seen> {
-    tokio::task::spawn_blocking(move || Seen::of(&Texts::read(&file))).await.ok()
-}
-
 fn warnings(rules: &RuleSet) -> Vec<String> {
     rules.warnings().iter().map(ToString::to_string).collect()
 }
@@ -401,7 +365,8 @@ fn warnings(rules: &RuleSet) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
+    use std::time::Duration;
 
     use expect_test::{Expect, expect};
     use tempfile::TempDir;
