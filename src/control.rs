@@ -53,7 +53,7 @@ pub fn start(gateway: &Arc<Gateway>, start: Start, stopped: &watch::Receiver<boo
     run("retention", retention::keep(gateway.clone()), stopped);
     run("recall", recall(gateway.clone()), stopped);
     run("rules", gateway.rules.clone().watch(), stopped);
-    run("versions", rules::keep(gateway.clone()), stopped);
+    run("versions", rules::follow::keep(gateway.clone()), stopped);
     run("services", services::keep(gateway.clone()), stopped);
 }
 

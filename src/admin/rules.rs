@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Shared;
 use super::problem::{Problem, Readable, status_of};
-use crate::control::rules::{self, Asker, FILE, Refusal, Trial};
+use crate::control::rules::{self, Activated, Asker, FILE, Refusal, Trial};
 use crate::gateway::Gateway;
 use crate::route::reload::Source;
 use crate::store::rules::{ActiveRules, RulesRow, TestText};
@@ -90,11 +90,16 @@ struct ActiveView {
     before: u64,
     /// Rises by one with each activation.
     change: u64,
+    /// Whether this gateway runs it.
+    in_force: bool,
+    /// Why it does not; null: it does.
+    why_not: Option<String>,
 }
 
-impl From<ActiveRules> for ActiveView {
-    fn from(ActiveRules { change, number, before }: ActiveRules) -> Self {
-        Self { active: number, before, change }
+impl From<Activated> for ActiveView {
+    fn from(Activated { active, why_not }: Activated) -> Self {
+        let ActiveRules { change, number, before } = active;
+        Self { active: number, before, change, in_force: why_not.is_none(), why_not }
     }
 }
 

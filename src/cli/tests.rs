@@ -355,6 +355,25 @@ fn rules_are_put_with_the_tests_beside_them() {
 }
 
 #[test]
+fn active_rules_that_are_not_in_force_where_they_were_activated_are_a_problem() {
+    let active =
+        r#"{"active":7,"before":6,"change":3,"in_force":false,"why_not":"route.lua:1: no"}"#;
+    let server = answering("200 OK", active);
+    let admin = format!("http://{}", server.address);
+    check(
+        &["rules", "activate", "7", "--admin", &admin],
+        &[],
+        expect![[r#"
+            exit 3
+            version 7 is active; `warren rules rollback` leads to version 6
+            ! warren: version 7 is active, but the Warren that was asked does not run it: route.lua:1: no
+        "#]],
+    );
+    let json = shown(&["rules", "rollback", "--json", "--admin", &admin]);
+    assert!(json.starts_with("exit 3\n{") && json.contains("\"why_not\""), "{json}");
+}
+
+#[test]
 fn rules_that_are_refused_are_told_with_all_findings() {
     let server = answering(
         "422 Unprocessable Entity",

@@ -1,7 +1,9 @@
 //! Which rules are in force: the version of the store that is active, else the rules file.
 //!
-//! Follows the store, tells it what came into force from a file, and changes what is active.
+//! Tries, keeps and activates versions; [`follow`] puts in force what others activate.
 //! Promises that nothing becomes active that fails its trial on the gateway that was asked.
+
+pub mod follow;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,16 +26,10 @@ use crate::time;
 /// For the store at the start; a gateway does not wait longer for it.
 const START: Duration = Duration::from_secs(2);
 
-/// Between two looks at what is active. A change is in force everywhere within a second.
-const PERIOD: Duration = Duration::from_millis(400);
-
-/// For one look.
-const LOOK: Duration = Duration::from_secs(5);
-
 /// The author of versions that were the rules file of a gateway.
 pub const FILE: &str = "file";
 
-/// Why rules are not put or not activated. Then nothing has changed.
+/// Why rules are not put or not activated. Then nothing has changed, unless it says otherwise.
 #[derive(Debug, Error)]
 pub enum Refusal {
     /// There is no such version.
@@ -81,6 +77,15 @@ pub struct Asker {
     pub comment: String,
 }
 
+/// What is active once it changed.
+#[derive(Debug)]
+pub struct Activated {
+    /// What is to be in force on all gateways.
+    pub active: ActiveRules,
+    /// Why it is not in force here; `None`: it is.
+    pub why_not: Option<String>,
+}
+
 /// What the store says at the start.
 struct Told {
     active: ActiveRules,
@@ -91,11 +96,7 @@ struct Told {
 /// The rules that a gateway starts with: what is active by the store, else as last known here, else
 /// the file. If these cannot be used, the last good ones stand in.
 pub async fn begin(config: &Config, store: &dyn Store) -> Result<Arc<RuleBook>, RulesError> {
-    let told = match timeout(START, ask(store)).await {
-        Ok(Ok(told)) => Ok(told),
-        Ok(Err(error)) => Err(chain(&error)),
-        Err(_elapsed) => Err(format!("no answer within {START:?}")),
-    };
+    let told = in_time(START, ask(store)).await;
     let last = last_known::load_rules(&config.state_folder).unwrap_or_else(|error| {
         error!(error = chain(&error), "the last known rules cannot be read");
         None
@@ -121,6 +122,17 @@ async fn ask(store: &dyn Store) -> Result<Told, StoreError> {
         number => store.rules(number).await?,
     };
     Ok(Told { active, version, last_used: store.last_used_rules().await? })
+}
+
+/// What the store says within this time, else why it says nothing.
+async fn in_time<T>(
+    limit: Duration,
+    call: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, String> {
+    match timeout(limit, call).await {
+        Ok(said) => said.map_err(|error| chain(&error)),
+        Err(_elapsed) => Err(format!("no answer within {limit:?}")),
+    }
 }
 
 fn last_wanted(last: Option<&LastRules>, why: &str) -> Wanted {
@@ -160,113 +172,6 @@ fn stored(texts: &Texts) -> (String, Vec<TestText>) {
     (text(&texts.script), tests.collect())
 }
 
-/// What of the rules in force was kept.
-#[derive(Debug, Default)]
-struct Noted {
-    /// In the store, or there already.
-    in_store: Option<Arc<Texts>>,
-    /// In the state folder, with the number that was told there.
-    in_folder: Option<(Arc<Texts>, u64)>,
-}
-
-/// Follows the store for as long as the gateway lives.
-pub async fn keep(gateway: Arc<Gateway>) {
-    let mut noted = Noted::default();
-    let mut away = false;
-    loop {
-        let look = async {
-            let followed = follow(&gateway).await;
-            let kept = note(&gateway, &mut noted).await;
-            followed.and(kept)
-        };
-        match timeout(LOOK, look).await {
-            Ok(Ok(())) => {
-                if std::mem::take(&mut away) {
-                    info!("the rules follow the store again");
-                }
-            }
-            failed => {
-                if !std::mem::replace(&mut away, true) {
-                    let why = match failed {
-                        Ok(Err(error)) => chain(&error),
-                        _ => format!("no answer within {LOOK:?}"),
-                    };
-                    warn!(why, "the rules stay as they are: the store is away");
-                }
-            }
-        }
-        tokio::time::sleep(PERIOD).await;
-    }
-}
-
-async fn follow(gateway: &Gateway) -> Result<(), StoreError> {
-    let active = gateway.store.active_rules().await?;
-    if active.change > gateway.rules.change() { apply(gateway, active).await } else { Ok(()) }
-}
-
-/// Puts in force here what is active.
-async fn apply(gateway: &Gateway, active: ActiveRules) -> Result<(), StoreError> {
-    let wanted = match active.number {
-        0 => Wanted::File,
-        number => Wanted::Version(edition(find(gateway, number).await?)),
-    };
-    let rules = gateway.rules.clone();
-    let trial = tokio::task::spawn_blocking(move || rules.want(wanted, active.change));
-    // That it failed is told by the book.
-    if let Err(error) = trial.await {
-        error!(%error, "the trial of the rules broke off, the old rules stay in force");
-    }
-    Ok(())
-}
-
-async fn find(gateway: &Gateway, number: u64) -> Result<RulesTexts, StoreError> {
-    let found = gateway.store.rules(number).await?;
-    found.ok_or_else(|| StoreError::Unusable {
-        store: gateway.store.place().to_owned(),
-        what: format!("it has no version {number} of the rules, which is the active one"),
-    })
-}
-
-/// Keeps the rules in force: in the state folder, and those of a file as a version in the store.
-async fn note(gateway: &Gateway, noted: &mut Noted) -> Result<(), StoreError> {
-    let is_fallback = gateway.rules.status().is_fallback;
-    let Edition { source, texts } = gateway.rules.in_force();
-    let is_noted = noted.in_store.as_ref().is_some_and(|known| Arc::ptr_eq(known, &texts));
-    if is_fallback || is_noted {
-        return Ok(());
-    }
-    let config = gateway.registry.fleet().config.clone();
-    let (script, tests) = stored(&texts);
-    let put = match source {
-        Source::Version(number) => Ok(number),
-        Source::File => {
-            let new = NewRules {
-                hash: texts.hash(),
-                author: FILE.to_owned(),
-                comment: format!("{} of {}", config.rules.file.display(), gateway.name),
-                at_ms: time::unix_ms(),
-                in_force: true,
-                script: script.clone(),
-                tests: tests.clone(),
-            };
-            gateway.store.put_rules(new).await.map(|put| put.row.number)
-        }
-    };
-    let number = *put.as_ref().unwrap_or(&0);
-    let is_kept = |(known, told): &(Arc<Texts>, u64)| Arc::ptr_eq(known, &texts) && *told == number;
-    if !noted.in_folder.as_ref().is_some_and(is_kept) {
-        let last = LastRules { active: source.number(), number, script, tests };
-        if let Err(error) = last_known::save_rules(&config.state_folder, &last) {
-            let error = chain(&error);
-            error!(error, "the rules could not be kept for a start without the store");
-        }
-        noted.in_folder = Some((texts.clone(), number));
-    }
-    put?;
-    noted.in_store = Some(texts);
-    Ok(())
-}
-
 /// Tries rules, and changes nothing.
 pub async fn try_out(gateway: &Gateway, texts: Arc<Texts>) -> Result<Trial, Refusal> {
     let config = gateway.registry.fleet().config.clone();
@@ -301,15 +206,14 @@ pub async fn put(gateway: &Gateway, texts: Texts, by: Asker) -> Result<(PutRules
     Ok((put, trial))
 }
 
-/// Makes a version active, or the rules file of each gateway; in force here with the answer, unless the
-/// store goes away in between.
+/// Makes a version active, or the rules file of each gateway, and tells whether it is in force here.
 /// `instead_of` must be active, if it is told.
 pub async fn activate(
     gateway: &Gateway,
     wanted: Source,
     instead_of: Option<Source>,
     by: Asker,
-) -> Result<ActiveRules, Refusal> {
+) -> Result<Activated, Refusal> {
     let known = Source::of(gateway.store.active_rules().await?.number);
     let instead_of = instead_of.unwrap_or(known);
     let texts = match wanted {
@@ -329,16 +233,17 @@ pub async fn activate(
         at_ms: time::unix_ms(),
     };
     let (actor, comment) = (asked.actor.clone(), asked.comment.clone());
-    let Some(now) = gateway.store.activate_rules(asked).await? else {
+    let Some(active) = gateway.store.activate_rules(asked).await? else {
         let found = Source::of(gateway.store.active_rules().await?.number);
         return Err(Refusal::Overtaken { expected: instead_of, found });
     };
     info!(rules = %wanted, %instead_of, actor, comment, "rules activated");
-    // It is active by now, whatever becomes of it here; the next look at the store puts it in force.
-    if let Err(error) = apply(gateway, now).await {
-        warn!(error = chain(&error), "the rules that were activated are not in force here yet");
+    // It is active by now, whatever becomes of it here.
+    let why_not = follow::apply(&*gateway.store, &gateway.rules, active).await.err();
+    if let Some(why) = &why_not {
+        warn!(why, "the rules that were activated are not in force here");
     }
-    Ok(now)
+    Ok(Activated { active, why_not })
 }
 
 async fn read_file(gateway: &Gateway) -> Result<Texts, Refusal> {
@@ -348,7 +253,7 @@ async fn read_file(gateway: &Gateway) -> Result<Texts, Refusal> {
 }
 
 /// Makes active what was so before the last activation.
-pub async fn roll_back(gateway: &Gateway, by: Asker) -> Result<ActiveRules, Refusal> {
+pub async fn roll_back(gateway: &Gateway, by: Asker) -> Result<Activated, Refusal> {
     let known = gateway.store.active_rules().await?;
     if known.change == 0 {
         return Err(Refusal::NoWayBack);

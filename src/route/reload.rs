@@ -67,6 +67,15 @@ pub enum Wanted {
     Version(Edition),
 }
 
+impl Wanted {
+    fn source(&self) -> Source {
+        match self {
+            Self::File => Source::File,
+            Self::Version(edition) => edition.source,
+        }
+    }
+}
+
 /// Rules that lie ready, and where they come from.
 #[derive(Debug, Clone)]
 pub struct Edition {
@@ -166,9 +175,10 @@ impl RuleBook {
         self.inputs().in_force.clone()
     }
 
-    /// The newest wish that was heard.
-    pub fn change(&self) -> u64 {
-        self.inputs().change
+    /// The newest wish that was heard: the count of it, and where the rules come from that it wants.
+    pub fn wish(&self) -> (u64, Source) {
+        let inputs = self.inputs();
+        (inputs.change, inputs.wanted.source())
     }
 
     /// Wakes its holder whenever a load succeeded or failed.
@@ -176,15 +186,21 @@ impl RuleBook {
         self.status.subscribe()
     }
 
-    /// Puts these rules in force, unless a newer wish than `change` was heard; tells whether they are.
-    /// On an error the old set stays, until the settings change or something else is wanted.
+    /// Puts these rules in force, unless a newer wish than `change` was heard, other than `known`; tells
+    /// whether they are. On an error the old set stays, until the settings change or a wish is heard.
     ///
     /// Reads the file and runs the script: call it where some milliseconds do not matter.
-    pub fn want(&self, wanted: Wanted, change: u64) -> Result<bool, RulesError> {
+    pub fn want(&self, wanted: Wanted, change: u64, known: u64) -> Result<bool, RulesError> {
         let _turn = self.turn();
         let mut next = self.inputs().clone();
-        if change <= next.change {
+        if change < next.change && next.change != known {
             return Ok(false);
+        }
+        let source = wanted.source();
+        let is_heard = change == next.change && source == next.wanted.source();
+        let is_well = self.status.borrow().last_error.is_none();
+        if is_heard && is_well && source == next.in_force.source {
+            return Ok(true);
         }
         next.change = change;
         next.wanted = wanted;
@@ -561,14 +577,16 @@ mod tests {
     async fn a_version_is_in_force_until_the_file_is_wanted_again() {
         let mut watched = Watched::new(BI);
         let book = watched.book.clone();
-        assert!(book.want(version(7, OLAP), 3).unwrap());
+        assert!(book.want(version(7, OLAP), 3, 0).unwrap());
         watched.check(OLAP).await;
         assert_eq!(book.status().source, Source::Version(7));
-        assert!(!book.want(Wanted::File, 3).unwrap(), "no newer wish");
-        assert!(!book.want(Wanted::File, 2).unwrap(), "an older wish");
+        assert!(book.want(version(7, OLAP), 3, 3).unwrap(), "it is in force");
+        assert_eq!(book.status().reloads_ok, 1, "and was so before");
+        assert!(!book.want(Wanted::File, 2, 2).unwrap(), "an older wish");
 
-        let error = book.want(version(8, "function route() return 1 end"), 4).unwrap_err();
-        assert_eq!(error.kind(), "script");
+        let bad = || version(8, "function route() return 1 end");
+        assert_eq!(book.want(bad(), 4, 3).unwrap_err().kind(), "script");
+        assert!(book.want(bad(), 4, 4).is_err(), "it still is not in force");
         let status = watched.next().await;
         assert_eq!((status.source, status.version.hash), (Source::Version(7), hash(OLAP)));
         assert!(status.last_error.is_some());
@@ -579,12 +597,15 @@ mod tests {
         assert!(book.status().last_error.is_some(), "and what is wanted is still not in force");
 
         watched.write("nope");
-        assert!(book.want(Wanted::File, 5).is_err());
+        assert!(book.want(Wanted::File, 5, 4).is_err());
         assert_eq!(book.status().source, Source::Version(7));
         watched.news.mark_unchanged();
         watched.write(BI);
         watched.check(BI).await;
-        assert_eq!((book.status().source, book.change()), (Source::File, 5));
+        assert_eq!((book.status().source, book.wish()), (Source::File, (5, Source::File)));
+        assert!(!book.want(version(7, OLAP), 4, 4).unwrap(), "somebody else heard a newer wish");
+        assert!(book.want(version(7, OLAP), 4, 5).unwrap(), "the count went back");
+        assert_eq!(book.wish(), (4, Source::Version(7)));
     }
 
     #[tokio::test]

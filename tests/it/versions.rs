@@ -110,7 +110,10 @@ fn a_version_is_in_force_on_every_gateway_within_a_second() {
     let back = post(&other, "/api/v1/rules/rollback", &json!({ "comment": "too much" }));
     let began = time::now();
     assert_status(&back, 200);
-    assert_eq!(back.json(), json!({ "active": 0, "before": version, "change": 2 }));
+    let expected = json!({
+        "active": 0, "before": version, "change": 2, "in_force": true, "why_not": null
+    });
+    assert_eq!(back.json(), expected);
     assert_eq!(goes_to(&other, &bi), Some(()));
     within(SECOND, "the first one is back, too", || goes_to(&one, &bi));
     tell(&format!("the first gateway was back {:?} after the answer", began.elapsed()));

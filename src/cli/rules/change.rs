@@ -21,7 +21,8 @@ use crate::route::texts::Texts;
 /// Keep a rules file, with the tests beside it, as a version in the store.
 ///
 /// It is compiled, examined and tried, and its tests are run, before it is kept. Exits with 3 if
-/// something is wrong; then nothing has changed. The same texts are the same version.
+/// something is wrong; then nothing has changed, unless it says that the version is active. The same
+/// texts are the same version.
 #[derive(Debug, Args)]
 pub(super) struct Put {
     /// The rules file.
@@ -40,8 +41,9 @@ pub(super) struct Put {
 
 /// Make a version the active one: all gateways run it within a second.
 ///
-/// It is tried once more, with its tests. Exits with 3 if something is wrong, and with 4 if another
-/// version is active than --instead-of says.
+/// It is tried once more, with its tests. Exits with 3 if something is wrong, also if it is active and
+/// the Warren that was asked does not run it, and with 4 if another version is active than --instead-of
+/// says.
 #[derive(Debug, Args)]
 pub(super) struct Activate {
     /// The version.
@@ -102,6 +104,19 @@ struct Taken {
 struct Active {
     active: u64,
     before: u64,
+    why_not: Option<String>,
+}
+
+impl Active {
+    /// Tells if the Warren that was asked does not run it.
+    fn tell(&self, shell: &mut Shell<'_>) -> Result<Exit, Failure> {
+        let Some(why) = &self.why_not else { return Ok(Exit::Fine) };
+        let active = name(self.active);
+        let text =
+            format!("{active} is active, but the Warren that was asked does not run it: {why}");
+        writeln!(shell.err, "warren: {}", plain(&text))?;
+        Ok(Exit::Problems)
+    }
 }
 
 impl Put {
@@ -129,7 +144,10 @@ impl Put {
         if !self.operators.json {
             writeln!(shell.out, "{}", plain(&outcome(&taken)))?;
         }
-        Ok(Exit::Fine)
+        match &taken.activated {
+            Some(now) => now.tell(shell),
+            None => Ok(Exit::Fine),
+        }
     }
 }
 
@@ -183,7 +201,7 @@ fn change(
         let (active, before) = (name(now.active), name(now.before));
         writeln!(shell.out, "{active} is active; `warren rules rollback` leads to {before}")?;
     }
-    Ok(Exit::Fine)
+    now.tell(shell)
 }
 
 /// Sends a change, and prints its answer as JSON if that is wanted. Rules that are refused are told
