@@ -176,7 +176,7 @@ impl From<Refusal> for Problem {
             }
             Refusal::Overtaken { .. } | Refusal::NoWayBack => Self::new(StatusCode::CONFLICT, text),
             Refusal::Broke(_) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, text),
-            Refusal::Store(error) => Self::new(status_of(&error), text),
+            Refusal::Store(error) | Refusal::Unsure(error) => Self::new(status_of(&error), text),
         }
     }
 }

@@ -52,9 +52,15 @@ pub enum Refusal {
     /// The trial did not end.
     #[error("the trial of the rules broke off: {0}")]
     Broke(String),
-    /// The store.
+    /// The store did not say what it has.
     #[error("the rules are unchanged: failed to {}", chain(.0))]
     Store(#[from] StoreError),
+    /// The store did not say whether it changed something.
+    #[error(
+        "it is not known whether it was done, look with `warren rules list`: failed to {}",
+        chain(.0)
+    )]
+    Unsure(StoreError),
 }
 
 /// What a trial of rules came to.
@@ -201,7 +207,7 @@ pub async fn put(gateway: &Gateway, texts: Texts, by: Asker) -> Result<(PutRules
         script,
         tests,
     };
-    let put = gateway.store.put_rules(new).await?;
+    let put = gateway.store.put_rules(new).await.map_err(Refusal::Unsure)?;
     info!(version = put.row.number, hash = put.row.hash, author = put.row.author, "rules put");
     Ok((put, trial))
 }
@@ -233,7 +239,8 @@ pub async fn activate(
         at_ms: time::unix_ms(),
     };
     let (actor, comment) = (asked.actor.clone(), asked.comment.clone());
-    let Some(active) = gateway.store.activate_rules(asked).await? else {
+    let activated = gateway.store.activate_rules(asked).await.map_err(Refusal::Unsure)?;
+    let Some(active) = activated else {
         let found = Source::of(gateway.store.active_rules().await?.number);
         return Err(Refusal::Overtaken { expected: instead_of, found });
     };
@@ -260,4 +267,23 @@ pub async fn roll_back(gateway: &Gateway, by: Asker) -> Result<Activated, Refusa
     }
     let instead_of = Some(Source::of(known.number));
     activate(gateway, Source::of(known.before), instead_of, by).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_that_the_store_did_not_answer_is_not_told_as_undone() {
+        let away = || StoreError::Unavailable { store: "db".to_owned(), source: "closed".into() };
+        assert_eq!(
+            Refusal::from(away()).to_string(),
+            "the rules are unchanged: failed to reach the store at db: closed"
+        );
+        assert_eq!(
+            Refusal::Unsure(away()).to_string(),
+            "it is not known whether it was done, look with `warren rules list`: failed to reach the \
+             store at db: closed"
+        );
+    }
 }
