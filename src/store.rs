@@ -81,7 +81,8 @@ pub fn open_held(url: &StoreUrl) -> Result<Arc<dyn Store>, StoreError> {
 }
 
 /// Opens the store to read beside the gateways that write. Changes nothing: tables of another version
-/// are refused, and so is each call that writes. Of a MySQL server the answer is waited for.
+/// are refused, not migrated. For calls that read: SQLite refuses one that writes, a MySQL server does
+/// it. Of a MySQL server the answer is waited for.
 pub async fn open_to_read(url: &StoreUrl) -> Result<Arc<dyn Store>, StoreError> {
     match url {
         StoreUrl::Sqlite(file) => Ok(Arc::new(sqlite::SqliteStore::open_to_read(file)?)),

@@ -45,8 +45,7 @@ pub(super) async fn explain(
     let bad = |text: String| Problem::new(StatusCode::BAD_REQUEST, text);
     let Json(question) = question.map_err(|error| bad(error.body_text()))?;
     // Reading a long statement takes a while.
-    let asked = tokio::task::spawn_blocking(move || question.ask()).await;
-    let asked = asked.map_err(|error| bad(error.to_string()))?.map_err(bad)?;
+    let asked = tokio::task::spawn_blocking(move || question.ask()).await?.map_err(bad)?;
     let gateway = &shared.gateway;
     let (rules, fleet) = (gateway.rules.current(), gateway.registry.fleet());
     // As a submit has it.

@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
+use tokio::task::JoinError;
 
 use crate::store::{StoreError, chain};
 
@@ -28,6 +29,13 @@ impl Problem {
     /// The same with all that was found, each by itself.
     pub(super) fn with_findings(self, findings: Vec<String>) -> Self {
         Self { findings, ..self }
+    }
+}
+
+/// Work that broke off is nobody's mistake but ours.
+impl From<JoinError> for Problem {
+    fn from(error: JoinError) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, format!("the work broke off: {error}"))
     }
 }
 
@@ -67,5 +75,17 @@ impl IntoResponse for Problem {
             json!({ "error": self.text, "findings": self.findings })
         };
         (self.status, Json(told)).into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn work_that_broke_off_is_not_blamed_on_who_asked() {
+        let broke = tokio::task::spawn_blocking::<_, ()>(|| panic!("as told")).await.unwrap_err();
+        let answer = Problem::from(broke).into_response();
+        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
     }
 }
