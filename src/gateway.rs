@@ -25,7 +25,7 @@ use tokio::sync::Semaphore;
 use tracing::info;
 
 use crate::cluster::registry::{Fleet, Registry};
-use crate::cluster::wish::Wish;
+use crate::cluster::wish::{Open, Wish};
 use crate::cluster::{Cluster, Reservation};
 use crate::health::verdict::{Evidence, Health, Thresholds};
 use crate::history::Recorder;
@@ -177,6 +177,20 @@ impl Gateway {
             self.metrics.tried_unhealthy(wish.group.as_str());
         }
         Some(reservation)
+    }
+
+    /// The same among the groups that are `open` to the query.
+    pub fn choose_open(
+        &self,
+        fleet: &Fleet,
+        wish: &Wish,
+        open: &Open,
+        tried: &[u64],
+    ) -> Option<Reservation> {
+        match open {
+            Open::All => self.choose(fleet, wish, tried),
+            Open::Others(others) => fleet.choose_among(others, tried),
+        }
     }
 
     /// Takes in a look at a cluster, and wakes whoever waits for it when its health changed.

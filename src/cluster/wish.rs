@@ -17,6 +17,15 @@ pub struct Wish {
     pub cluster: Option<ClusterName>,
 }
 
+/// Which groups of a wish may take a query now, given who waits for them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Open {
+    /// All, and those that stand in for them: it is its turn.
+    All,
+    /// These further ones alone, in their order.
+    Others(Vec<GroupName>),
+}
+
 impl From<GroupName> for Wish {
     fn from(group: GroupName) -> Self {
         Self { group, others: Vec::new(), cluster: None }
@@ -27,6 +36,13 @@ impl Wish {
     /// Whether a query that goes to `group` goes where it was wished to go.
     pub fn names(&self, group: &GroupName) -> bool {
         self.cluster.is_some() || self.group == *group || self.others.contains(group)
+    }
+}
+
+impl Open {
+    /// Whether no group may take it.
+    pub fn is_none(&self) -> bool {
+        matches!(self, Self::Others(others) if others.is_empty())
     }
 }
 
@@ -41,6 +57,12 @@ impl Fleet {
         let first = self.group(&wish.group)?;
         let chosen = self.wished(wish).find_map(|group| Some((group, group.choose(tried)?)));
         chosen.or_else(|| Some((first, first.choose_unhealthy(tried)?)))
+    }
+
+    /// Chooses a ready cluster of these groups alone, in their order, one that was not `tried` before.
+    pub fn choose_among(&self, groups: &[GroupName], tried: &[u64]) -> Option<Reservation> {
+        let mut known = groups.iter().filter_map(|name| self.group(name));
+        known.find_map(|group| group.choose(tried))
     }
 
     /// Whether room for such a query may come of itself, of which nobody is told.

@@ -4,7 +4,7 @@
 //! Statements and headers are in memory alone, within the bounds of each group, and go with the
 //! process. What became of a query is remembered for a while, so that its id stays good for pages,
 //! cancels and questions. Nobody is let through without its client: a query whose client is away
-//! keeps its place and holds nobody up.
+//! keeps its place and holds nobody up. Nor does one hold up another that may go to a further group.
 
 mod books;
 pub mod line;
@@ -20,6 +20,7 @@ use tracing::info;
 
 use crate::cluster::Reservation;
 use crate::cluster::live::LiveQuery;
+use crate::cluster::wish::Open;
 use crate::config::Hold;
 use crate::gateway::equal_secrets;
 use crate::gateway::kept::Order;
@@ -45,7 +46,7 @@ pub struct Held {
 /// What a new query meets.
 #[derive(Debug)]
 pub enum Joined {
-    /// A cluster takes it, and nobody waits before it.
+    /// A cluster takes it, for which nobody waits before it.
     Free(Reservation),
     /// It is held.
     Held(Ticket),
@@ -73,8 +74,8 @@ pub enum Turn<'a> {
     Wait {
         /// Where.
         ticket: Ticket,
-        /// Whether it is next.
-        next: bool,
+        /// Where it may go now.
+        open: Open,
     },
     /// It is let through to a cluster.
     Go(Going<'a>),
@@ -98,26 +99,28 @@ impl Held {
         self.mark
     }
 
-    /// A new query of `user`: `choose` takes a place at a cluster, if there is one and nobody waits
-    /// before it. Else it is held within `bounds`.
+    /// A new query of `user`: `choose` takes a place at a cluster of the groups for which nobody waits
+    /// before it, if there is one. Else it is held within `bounds`.
     pub fn join(
         &self,
         order: &Arc<Order>,
         user: &str,
         bounds: &Hold,
-        choose: impl FnOnce() -> Option<Reservation>,
+        choose: impl FnOnce(&Open) -> Option<Reservation>,
     ) -> Joined {
         let now = time::now();
         let mut books = self.books();
-        let line = books.lines.entry(order.wish.group.clone()).or_default();
-        if line.is_free_for(order.priority, now)
-            && let Some(reservation) = choose()
+        let open = books.open_to(order, None, now);
+        if !open.is_none()
+            && let Some(reservation) = choose(&open)
         {
             return Joined::Free(reservation);
         }
         let index = self.index.fetch_add(1, Ordering::Relaxed);
         let id = QueryId::of_held(&time::query_id_time(time::unix_ms()), index, self.mark);
         let waiter = Waiter::new(id.clone(), user.into(), order.size(), now, bounds.max_wait);
+        let waiter = Waiter { others: order.wish.others.clone(), ..waiter };
+        let line = books.lines.entry(order.wish.group.clone()).or_default();
         let place = match line.join(waiter, order.priority, bounds) {
             Ok(place) => place,
             Err(full) => return Joined::Full(full),
@@ -241,13 +244,13 @@ pub struct Attendance<'a> {
 }
 
 impl<'a> Attendance<'a> {
-    /// What it meets now. If it is next and `choose` takes a place at a cluster, it goes there.
-    pub fn turn(&self, choose: impl FnOnce(&Order) -> Option<Reservation>) -> Turn<'a> {
+    /// What it meets now. If `choose` takes a place at a cluster where it may go, it goes there.
+    pub fn turn(&self, choose: impl FnOnce(&Order, &Open) -> Option<Reservation>) -> Turn<'a> {
         let now = time::now();
         let mut books = self.held.books();
         let turn = books.turn(&self.id, now);
-        let Turn::Wait { next, .. } = &turn else { return turn };
-        let next = *next;
+        let Turn::Wait { open, .. } = &turn else { return turn };
+        let (open, in_turn) = (open.clone(), *open == Open::All);
         let Some(Entry { state: State::Waiting(place, order), group, .. }) =
             books.queries.get(&self.id)
         else {
@@ -260,18 +263,22 @@ impl<'a> Attendance<'a> {
             self.held.end(&mut books, (&self.id, &group, place), end);
             return books.turn(&self.id, now);
         }
-        if !next {
+        if open.is_none() {
             return turn;
         }
-        let Some(reservation) = choose(&order) else { return turn };
-        let waiter = books.lines.get_mut(&group).and_then(|line| line.let_through(place));
+        let Some(reservation) = choose(&order, &open) else { return turn };
+        let waiter = books.lines.get_mut(&group).and_then(|line| match in_turn {
+            true => line.let_through(place),
+            // The round that is under way goes on.
+            false => line.leave(place),
+        });
         let (Some(waiter), Some(entry)) = (waiter, books.queries.get_mut(&self.id)) else {
             return Turn::Unknown;
         };
         entry.state = State::Going;
         books.wake_next(&group, now);
         let stake = Some((place, waiter));
-        Turn::Go(Going { held: self.held, order, reservation: Some(reservation), stake })
+        Turn::Go(Going { held: self.held, order, reservation: Some(reservation), stake, in_turn })
     }
 
     /// Waits until something may have changed for it.
@@ -300,6 +307,7 @@ pub struct Going<'a> {
     /// The place that it has at a cluster, until that is taken from here.
     pub reservation: Option<Reservation>,
     stake: Option<(Place, Waiter)>,
+    in_turn: bool,
 }
 
 impl Going<'_> {
@@ -337,8 +345,174 @@ impl Drop for Going<'_> {
         waiter.polls = u32::try_from(entry.changed.receiver_count()).unwrap_or(u32::MAX);
         entry.state = State::Waiting(place, self.order.clone());
         entry.changed.send_replace(());
-        books.lines.entry(entry.group.clone()).or_default().stand(place, waiter);
+        let line = books.lines.entry(entry.group.clone()).or_default();
+        match self.in_turn {
+            true => line.stand(place, waiter),
+            false => line.put(place, waiter),
+        }
         let group = entry.group.clone();
         books.wake_next(&group, time::now());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::slice;
+
+    use pingora::http::RequestHeader;
+
+    use super::*;
+    use crate::cluster::registry::{Fleet, Registry};
+    use crate::cluster::wish::Wish;
+    use crate::config::{self, PublicUrl, Scheme};
+    use crate::history::record::Request;
+    use crate::ids::ClusterName;
+    use crate::listener::Client;
+    use crate::route::priority::Priority;
+    use crate::store::Intent;
+
+    /// Each cluster has the name of its group.
+    const CONFIG: &str = "\
+[rules]
+default_group = \"bi\"
+[[groups]]
+name = \"bi\"
+[[groups]]
+name = \"olap\"
+[[clusters]]
+name = \"bi\"
+group = \"bi\"
+url = \"http://127.0.0.1:1\"
+[[clusters]]
+name = \"olap\"
+group = \"olap\"
+url = \"http://127.0.0.1:2\"
+";
+
+    const BOUNDS: Hold = Hold {
+        max_wait: Duration::from_secs(300),
+        max_queries: 1000,
+        max_bytes: 1 << 20,
+        per_user: 100,
+    };
+
+    struct Bed {
+        held: Held,
+        fleet: Arc<Fleet>,
+    }
+
+    impl Bed {
+        fn new() -> Self {
+            let config = config::parse(CONFIG, Path::new("/etc/warren/warren.toml"));
+            let config = Arc::new(config.expect("good settings"));
+            let fleet = Registry::new(config, |_| Intent::Active).fleet();
+            Self { held: Held::new(Arc::new(Metrics::default())), fleet }
+        }
+
+        /// Takes a place in the group `room`, the only one with any, if that is open.
+        fn choose(&self, wish: &Wish, open: &Open, room: &str) -> Option<Reservation> {
+            let groups = match open {
+                Open::All => [slice::from_ref(&wish.group), wish.others.as_slice()].concat(),
+                Open::Others(others) => others.clone(),
+            };
+            let group = groups.iter().find(|group| group.as_str() == room)?;
+            let cluster = ClusterName::parse(group.as_str()).expect("a good name");
+            Some(Reservation::new(self.fleet.cluster(&cluster).expect("it is there").clone()))
+        }
+
+        fn join(&self, user: &str, groups: &str, priority: i64, room: &str) -> Joined {
+            let order = order(groups, priority);
+            self.held.join(&order, user, &BOUNDS, |open| self.choose(&order.wish, open, room))
+        }
+
+        /// A query that comes while there is no room.
+        fn held(&self, user: &str, groups: &str) -> Ticket {
+            match self.join(user, groups, 10, "nowhere") {
+                Joined::Held(ticket) => ticket,
+                other => panic!("it is not held: {other:?}"),
+            }
+        }
+
+        fn attend(&self, ticket: &Ticket) -> Attendance<'_> {
+            self.held.attend(&ticket.id, &ticket.slug).expect("it is known")
+        }
+
+        fn turn(&self, ticket: &Ticket, room: &str) -> Turn<'_> {
+            let attendance = self.attend(ticket);
+            attendance.turn(|order, open| self.choose(&order.wish, open, room))
+        }
+
+        /// Whether it goes to a cluster, which takes it.
+        fn goes(&self, ticket: &Ticket, room: &str) -> bool {
+            let Turn::Go(going) = self.turn(ticket, room) else { return false };
+            let header = ResponseHeader::build(200, None).expect("a head");
+            going.answered(header, Bytes::new(), None);
+            true
+        }
+    }
+
+    fn order(groups: &str, priority: i64) -> Arc<Order> {
+        let origin = PublicUrl { scheme: Scheme::Http, authority: "t".into() };
+        let names = groups.split(' ').map(GroupName::parse);
+        let mut names = names.map(|name| name.expect("a good name"));
+        let group = names.next().expect("a group");
+        Arc::new(Order {
+            head: RequestHeader::build("POST", b"/v1/statement", None).expect("a head"),
+            request: Request { path: String::new(), listener: String::new(), ..Request::bare() },
+            text: "SELECT 1".into(),
+            client: Client {
+                address: "10.0.0.9".parse().expect("an address"),
+                forwarded_for: "10.0.0.9".into(),
+                origin,
+            },
+            wish: Wish { group, others: names.collect(), cluster: None },
+            rule: None,
+            priority: Priority::of(priority).expect("from 1 to 100"),
+            held_id: None,
+        })
+    }
+
+    #[test]
+    fn one_that_may_go_elsewhere_is_held_up_by_nobody_who_may_not() {
+        let bed = Bed::new();
+        let ann = bed.held("ann", "bi");
+        assert!(matches!(bed.join("bob", "bi olap", 1, "olap"), Joined::Free(_)), "a newcomer");
+        assert!(matches!(bed.join("cat", "bi", 10, "bi"), Joined::Held(_)), "ann is first");
+        let [first, second] = ["dan", "eve"].map(|user| bed.held(user, "bi olap"));
+        let newcomer = bed.join("fay", "bi olap", 10, "olap");
+        assert!(matches!(newcomer, Joined::Held(_)), "both go before it");
+        assert!(!bed.goes(&second, "olap"), "the first of them goes first");
+        assert!(!bed.goes(&first, "bi"), "there others wait before it");
+        let waits = bed.attend(&second);
+        assert!(bed.goes(&first, "olap"));
+        assert!(waits.changed.has_changed().expect("it is known"), "the next of them is woken");
+        assert!(bed.goes(&second, "olap") && !bed.goes(&ann, "olap"));
+        assert!(bed.goes(&ann, "bi"));
+    }
+
+    #[test]
+    fn nobody_overtakes_who_waits_in_the_line_of_a_further_group() {
+        let bed = Bed::new();
+        assert!(matches!(bed.join("ann", "bi", 50, "nowhere"), Joined::Held(_)));
+        let there = bed.held("bob", "olap");
+        let Joined::Held(both) = bed.join("cat", "bi olap", 10, "olap") else {
+            panic!("a newcomer overtook one");
+        };
+        assert!(!bed.goes(&both, "olap"), "nor one that waits");
+        let larger = bed.join("dan", "bi olap", 11, "olap");
+        assert!(matches!(larger, Joined::Free(_)), "but one of a larger priority does");
+        assert!(bed.goes(&there, "olap") && bed.goes(&both, "olap"));
+    }
+
+    #[test]
+    fn one_that_no_cluster_took_elsewhere_rests_and_has_cost_nobody_a_turn() {
+        let bed = Bed::new();
+        let [_, _, last] = ["bi", "bi", "bi olap"].map(|groups| bed.held("ann", groups));
+        let Turn::Go(going) = bed.turn(&last, "olap") else { panic!("it may go there") };
+        going.failed();
+        assert!(!bed.goes(&last, "olap"), "it rests");
+        let Standing { position, of, .. } = bed.held("bob", "bi").standing;
+        assert_eq!((position, of), (2, 4), "of the first round");
     }
 }

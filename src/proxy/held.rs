@@ -16,6 +16,7 @@ use tokio::time::{sleep_until, timeout_at};
 
 use crate::classify::RequestKind;
 use crate::cluster::registry::Fleet;
+use crate::cluster::wish::Open;
 use crate::config::PublicUrl;
 use crate::gateway::Gateway;
 use crate::gateway::held::{Attendance, End, Going, Over, Turn, Who};
@@ -33,7 +34,7 @@ use crate::upstream::exchange::Bounds;
 /// How long a page waits: as long as Trino's own.
 const PAGE: Duration = Duration::from_secs(1);
 
-/// How often the next one looks for a cluster. What makes room there is told to nobody.
+/// How often one that may go looks for a cluster. What makes room there is told to nobody.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// What comes of a request about a held query.
@@ -159,8 +160,10 @@ impl Page<'_> {
         loop {
             changes.mark_unchanged();
             let fleet = self.gateway.registry.fleet();
-            let look = match attendance.turn(|order| self.gateway.choose(&fleet, &order.wish, &[]))
-            {
+            let choose = |order: &Order, open: &Open| {
+                self.gateway.choose_open(&fleet, &order.wish, open, &[])
+            };
+            let look = match attendance.turn(choose) {
                 Turn::Over(over) => return self.over(over),
                 Turn::Unknown => return Outcome::Own(OwnAnswer::unknown_query(404, self.id)),
                 Turn::Go(going) => {
@@ -177,8 +180,8 @@ impl Page<'_> {
                         self.token.saturating_add(1),
                     ));
                 }
-                Turn::Wait { next: true, .. } => end.min(time::now() + LOOK),
-                Turn::Wait { next: false, .. } => end,
+                Turn::Wait { open, .. } if open.is_none() => end,
+                Turn::Wait { .. } => end.min(time::now() + LOOK),
                 // Its answer is the answer here, however long that takes.
                 Turn::Going => time::now() + PAGE,
             };

@@ -14,7 +14,7 @@ use tokio::time::timeout_at;
 use tracing::warn;
 
 use crate::cluster::registry::{Fleet, Group};
-use crate::cluster::wish::Wish;
+use crate::cluster::wish::{Open, Wish};
 use crate::cluster::{Cluster, Reservation};
 use crate::config::Hold;
 use crate::gateway::held::Joined;
@@ -273,8 +273,8 @@ impl Submit<'_> {
         &self.placing.order.wish
     }
 
-    /// Chooses a cluster, unless others wait for one already: then, and when there is none, the
-    /// statement is held.
+    /// Chooses a cluster of the groups for which nobody waits already; when there is none, the statement
+    /// is held.
     async fn reserve_or_hold(&self, hold: &Hold, tried: &[u64]) -> Result<Reservation, Unplaced> {
         if !tried.is_empty() {
             tokio::time::sleep_until(self.deadline.min(time::now() + PAUSE)).await;
@@ -282,7 +282,10 @@ impl Submit<'_> {
         let fleet = self.gateway().registry.fleet();
         let Placing { order, .. } = self.placing;
         let user = held::user(&order.head.headers, &order.client);
-        let choose = || self.choose(&fleet, tried).or_else(|| self.choose(&fleet, &[]));
+        let choose = |open: &Open| {
+            let choose = |tried: &[u64]| self.choose_open(&fleet, open, tried);
+            choose(tried).or_else(|| choose(&[]))
+        };
         let origin = order.client.origin.to_string();
         match self.gateway().held.join(order, &user, hold, choose) {
             Joined::Free(reservation) => Ok(reservation),
@@ -308,10 +311,15 @@ impl Submit<'_> {
 
     /// Chooses in `fleet`, of the groups of the rules or of those that stand in for them.
     fn choose(&self, fleet: &Fleet, tried: &[u64]) -> Option<Reservation> {
-        if fleet.group(self.group.name()).is_none() {
+        self.choose_open(fleet, &Open::All, tried)
+    }
+
+    /// The same among those that are `open` to it.
+    fn choose_open(&self, fleet: &Fleet, open: &Open, tried: &[u64]) -> Option<Reservation> {
+        if *open == Open::All && fleet.group(self.group.name()).is_none() {
             return self.group.choose(tried);
         }
-        self.gateway().choose(fleet, self.wish(), tried)
+        self.gateway().choose_open(fleet, self.wish(), open, tried)
     }
 
     fn bounds(&self) -> Bounds {

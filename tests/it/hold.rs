@@ -358,6 +358,37 @@ fn a_larger_priority_goes_first() {
 }
 
 #[test]
+fn a_query_that_may_go_to_another_group_is_held_up_by_nobody_who_may_not() {
+    let (blue, green) = (stub(), stub());
+    let rules = "function route(request)
+        return { groups = if request.user == \"bob\" then { \"bi\", \"olap\" } else { \"bi\" } }
+    end";
+    let plan = Plan::of(&[("blue", "bi", &blue), ("green", "olap", &green)])
+        .setting("groups.bi", "hold = { max_wait = \"2m\" }")
+        .setting("clusters", "max_running = 1");
+    let gateway = plan.rules(rules).start_ready();
+    let [ann, bob] = ["ann", "bob"].map(|user| as_user(&gateway, user));
+    let mut long = Query::submit(&gateway.client(), "SELECT n /* stub: run=1h */").unwrap();
+    long.page(&gateway.client()).unwrap();
+    assert_eq!(long.mark(), blue.coordinator_id());
+    std::thread::scope(|scope| {
+        scope.spawn(|| Query::run(&ann, "SELECT 1 -- waits").unwrap());
+        eventually("it is held", || (held(&gateway, "queries") == 1).then_some(()));
+        let mut first = Query::submit(&bob, "SELECT n /* stub: run=1h */ -- first").unwrap();
+        assert_eq!(first.mark(), green.coordinator_id(), "a newcomer goes there at once");
+        first.page(&bob).unwrap();
+        let second = bob.submit("SELECT 2 -- second").unwrap();
+        assert_eq!(second.header("X-Warren-Position"), Some("2"), "both are full");
+        assert_eq!(bob.send("DELETE", &first.next.unwrap(), "").unwrap().status, 204);
+        let mut second = Query { id: String::new(), next: second.next(), pages: 0 };
+        second.finish(&bob).unwrap();
+        assert_eq!((runs(&[&green], "second"), held(&gateway, "queries")), (1, 1));
+        assert_eq!(gateway.client().send("DELETE", &long.next.unwrap(), "").unwrap().status, 204);
+    });
+    assert_eq!(runs(&[&blue], "waits"), 1);
+}
+
+#[test]
 fn no_standby_stands_in_for_a_cluster_that_is_full() {
     let (blue, green) = (stub(), stub());
     let plan = plan(&[&blue, &green])

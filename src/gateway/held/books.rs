@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use super::line::{Line, Place, Waiter};
 use super::{Ticket, Turn};
 use crate::cluster::live::LiveQuery;
+use crate::cluster::wish::{Open, Wish};
 use crate::gateway::kept::Order;
 use crate::ids::{GroupName, QueryId};
 use crate::time::Instant;
@@ -105,7 +106,7 @@ impl Books {
     pub(super) fn turn(&self, id: &QueryId, now: Instant) -> Turn<'static> {
         let Some(entry) = self.queries.get(id) else { return Turn::Unknown };
         match &entry.state {
-            State::Waiting(place, _) => {
+            State::Waiting(place, order) => {
                 let Some(line) = self.lines.get(&entry.group) else { return Turn::Unknown };
                 let ticket = Ticket {
                     id: id.clone(),
@@ -113,12 +114,32 @@ impl Books {
                     group: entry.group.clone(),
                     standing: line.standing(*place, now),
                 };
-                let next = line.next(now).is_some_and(|(next, _)| next == *place);
-                Turn::Wait { ticket, next }
+                Turn::Wait { ticket, open: self.open_to(order, Some(*place), now) }
             }
             State::Going => Turn::Going,
             State::Over(over) => Turn::Over(over.clone()),
         }
+    }
+
+    /// Where a query, which stands at `place` or is a newcomer, may go at `now` and overtakes nobody: a
+    /// further group is open to the first that may go there, while none of larger or the same priority
+    /// waits in the line of that group.
+    pub(super) fn open_to(&self, order: &Order, place: Option<Place>, now: Instant) -> Open {
+        let Wish { group, others, .. } = &order.wish;
+        let line = self.lines.get(group);
+        let goes_before = |first: Option<Place>| match place {
+            Some(_) => first == place,
+            None => first.is_none_or(|first| first.yields_to(order.priority)),
+        };
+        if goes_before(line.and_then(|line| line.next(now)).map(|(first, _)| first)) {
+            return Open::All;
+        }
+        let is_open = |other: &&GroupName| {
+            let theirs = self.lines.get(*other);
+            goes_before(line.and_then(|line| line.next_for(other, now)))
+                && theirs.is_none_or(|line| line.is_free_for(order.priority, now))
+        };
+        Open::Others(others.iter().filter(is_open).cloned().collect())
     }
 
     pub(super) fn set_over(&mut self, id: &QueryId, over: Over, now: Instant) {
@@ -128,10 +149,10 @@ impl Books {
         self.over.push_back((now + MEMORY, id.clone()));
     }
 
-    /// Wakes the requests of who is next.
+    /// Wakes the requests of who is next, in the line and for further groups.
     pub(super) fn wake_next(&self, group: &GroupName, now: Instant) {
-        let next = self.lines.get(group).and_then(|line| line.next(now));
-        if let Some(entry) = next.and_then(|(_, waiter)| self.queries.get(&waiter.id)) {
+        let firsts = self.lines.get(group).into_iter().flat_map(|line| line.firsts(now));
+        for entry in firsts.filter_map(|waiter| self.queries.get(&waiter.id)) {
             entry.changed.send_replace(());
         }
     }

@@ -6,14 +6,17 @@
 //! while a round is under way belongs to a later one, so newcomers, however many, overtake nobody of
 //! their priority who waits in this one. Each priority has rounds of its own: what a user has waiting
 //! with one costs it no turn with another.
+//!
+//! A query that may go to further groups too stands in this line alone. Among those that may go to the
+//! same further group the first goes there, whoever else waits before it.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Hold;
-use crate::ids::QueryId;
+use crate::ids::{GroupName, QueryId};
 use crate::route::priority::Priority;
 use crate::time::Instant;
 
@@ -29,6 +32,13 @@ pub struct Place {
     arrival: u64,
 }
 
+impl Place {
+    /// Whether a newcomer of this priority goes before it.
+    pub fn yields_to(&self, priority: Priority) -> bool {
+        self.priority.0 < priority
+    }
+}
+
 /// A query that waits.
 #[derive(Debug, Clone)]
 pub struct Waiter {
@@ -36,6 +46,8 @@ pub struct Waiter {
     pub id: QueryId,
     /// Whose it is.
     pub user: Arc<str>,
+    /// To which further groups it may go.
+    pub others: Vec<GroupName>,
     /// What it takes in memory.
     pub bytes: usize,
     /// When it came.
@@ -78,6 +90,8 @@ pub struct Line {
     places: BTreeMap<Place, Waiter>,
     /// Of each priority with which somebody waits.
     turns: BTreeMap<Priority, Turns>,
+    /// Who may go to each further group.
+    further: HashMap<GroupName, BTreeSet<Place>>,
     bytes: usize,
     arrivals: u64,
 }
@@ -98,7 +112,7 @@ struct User {
 }
 
 impl Waiter {
-    /// A query whose client has just brought it.
+    /// A query whose client has just brought it, for one group.
     pub fn new(
         id: QueryId,
         user: Arc<str>,
@@ -107,7 +121,8 @@ impl Waiter {
         max_wait: Duration,
     ) -> Self {
         let until = now + max_wait;
-        Self { id, user, bytes, since: now, until, polls: 0, seen: now, rests: None }
+        let others = Vec::new();
+        Self { id, user, others, bytes, since: now, until, polls: 0, seen: now, rests: None }
     }
 
     /// Whether it can be let through at `now`.
@@ -145,10 +160,16 @@ impl Line {
         Ok(place)
     }
 
-    /// Takes a query out of the line, because it is let through or gives up.
+    /// Takes a query out of the line, because it is let through, goes elsewhere or gives up.
     pub fn leave(&mut self, place: Place) -> Option<Waiter> {
         let waiter = self.places.remove(&place)?;
         self.bytes -= waiter.bytes;
+        for other in &waiter.others {
+            if let Some(places) = self.further.get_mut(other) {
+                places.remove(&place);
+            }
+        }
+        self.further.retain(|_, places| !places.is_empty());
         let Reverse(priority) = place.priority;
         if let Some(turns) = self.turns.get_mut(&priority) {
             turns.leave(&waiter.user);
@@ -159,7 +180,7 @@ impl Line {
         Some(waiter)
     }
 
-    /// Takes out who is let through.
+    /// Takes out who is let through in its turn.
     pub fn let_through(&mut self, place: Place) -> Option<Waiter> {
         let waiter = self.leave(place)?;
         if let Some(turns) = self.turns.get_mut(&place.priority.0) {
@@ -176,8 +197,13 @@ impl Line {
         self.put(place, waiter);
     }
 
-    fn put(&mut self, place: Place, waiter: Waiter) {
+    /// Puts a query in its place: a new one, or one that went elsewhere before its turn and could not be
+    /// taken.
+    pub fn put(&mut self, place: Place, waiter: Waiter) {
         self.bytes += waiter.bytes;
+        for other in &waiter.others {
+            self.further.entry(other.clone()).or_default().insert(place);
+        }
         let turns = self.turns.entry(place.priority.0).or_default();
         let user = turns.users.entry(waiter.user.clone()).or_default();
         user.waiting += 1;
@@ -191,9 +217,22 @@ impl Line {
         waiters.find(|(_, waiter)| waiter.is_there(now)).map(|(place, waiter)| (*place, waiter))
     }
 
+    /// The place of the first that may go to `other` too and whose client is there at `now`.
+    pub fn next_for(&self, other: &GroupName, now: Instant) -> Option<Place> {
+        let is_there = |place: &Place| self.places.get(place).is_some_and(|it| it.is_there(now));
+        self.further.get(other)?.iter().copied().find(is_there)
+    }
+
+    /// Who may go at `now`: who is next, and the first for each further group.
+    pub fn firsts(&self, now: Instant) -> impl Iterator<Item = &Waiter> {
+        let next = self.next(now).map(|(place, _)| place);
+        let further = self.further.keys().filter_map(move |other| self.next_for(other, now));
+        next.into_iter().chain(further).filter_map(move |place| self.places.get(&place))
+    }
+
     /// Whether nobody who is there at `now` goes before a newcomer of this priority.
     pub fn is_free_for(&self, priority: Priority, now: Instant) -> bool {
-        self.next(now).is_none_or(|(first, _)| first.priority.0 < priority)
+        self.next(now).is_none_or(|(first, _)| first.yields_to(priority))
     }
 
     /// Who stands at `place`.
