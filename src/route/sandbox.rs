@@ -141,7 +141,8 @@ fn keep_only(table: &Table, names: &[&str]) -> mlua::Result<()> {
 pub(super) type Kept = (u32, Option<String>);
 
 /// Makes all tables read-only that a loaded script can reach: from its globals, and from what its
-/// functions captured. Tells the functions of `chunk` that it met.
+/// functions captured. Refuses what changes without being written to, and tells the functions of
+/// `chunk` that it met.
 pub(super) fn freeze(lua: &Lua, chunk: &str) -> mlua::Result<Vec<Kept>> {
     let mut found = vec![Value::Table(lua.globals())];
     let mut seen = HashSet::new();
@@ -166,16 +167,20 @@ pub(super) fn freeze(lua: &Lua, chunk: &str) -> mlua::Result<Vec<Kept>> {
                     }
                     found.extend([key, value]);
                 }
-                found.extend(table.metatable().map(Value::Table));
+                found.extend(steady_metatable(&table)?.map(Value::Table));
                 table.set_readonly(true);
             }
             Value::Function(function) => {
                 let info = function.info();
-                // Those of the language hold nothing of a script's.
+                let captured = closures::captured(lua, &function)?;
                 if info.what == "C" {
+                    // Of those of the language only this one captures a text: it keeps its place in it.
+                    if captured.iter().any(Value::is_string) {
+                        return Err(carried("an iterator of string.gmatch"));
+                    }
                     continue;
                 }
-                found.extend(closures::captured(lua, &function)?);
+                found.extend(captured);
                 found.extend(function.environment().map(Value::Table));
                 if info.short_src.is_some_and(|name| name == chunk) {
                     let line = info.line_defined.and_then(|line| u32::try_from(line).ok());
@@ -186,6 +191,23 @@ pub(super) fn freeze(lua: &Lua, chunk: &str) -> mlua::Result<Vec<Kept>> {
         }
     }
     Ok(kept)
+}
+
+/// The metatable of a table. An error: it lets the collector empty the table.
+fn steady_metatable(table: &Table) -> mlua::Result<Option<Table>> {
+    let Some(metatable) = table.metatable() else { return Ok(None) };
+    if metatable.raw_get::<Value>("__mode")?.is_nil() {
+        return Ok(Some(metatable));
+    }
+    Err(carried("a table whose metatable has `__mode`"))
+}
+
+fn carried(what: &str) -> mlua::Error {
+    let message = format!(
+        "{what} would be kept from one request to the next, expected that functions make it where \
+         they need it"
+    );
+    mlua::Error::RuntimeError(message)
 }
 
 fn too_much(what: &str) -> mlua::Error {
