@@ -1,7 +1,7 @@
 //! What a rule may change of a submit. Pure.
 //!
 //! Promises that nothing of it touches who the user is and with which rights, where the request comes
-//! from, the connection, or the body.
+//! from, what is executed, the connection, or the body.
 
 use http::{HeaderName, HeaderValue};
 
@@ -28,12 +28,9 @@ pub struct Changes {
 }
 
 /// Headers that are not the rules' to change.
-const PROTECTED: [&str; 29] = [
+const PROTECTED: [&str; 21] = [
     "authorization",
     "connection",
-    "content-encoding",
-    "content-length",
-    "content-type",
     "cookie",
     "expect",
     "forwarded",
@@ -47,20 +44,16 @@ const PROTECTED: [&str; 29] = [
     "transfer-encoding",
     "upgrade",
     "via",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-forwarded-prefix",
-    "x-forwarded-proto",
-    "x-forwarded-server",
-    "x-forwarded-ssl",
     "x-proxied-https",
     "x-trino-extra-credential",
+    "x-trino-prepared-statement",
+    "x-trino-role",
     "x-trino-transaction-id",
     "x-trino-user",
 ];
 /// The beginnings of others.
-const PROTECTED_BEGIN: [&str; 3] = ["x-trino-internal-", "x-trino-original-", "x-warren-"];
+const PROTECTED_BEGIN: [&str; 5] =
+    ["content-", "x-forwarded-", "x-trino-internal-", "x-trino-original-", "x-warren-"];
 
 impl Changes {
     /// Takes a field of an answer; `None`: it is none of these.
@@ -140,7 +133,8 @@ fn header(name: &str) -> Result<HeaderName, String> {
     Ok(header)
 }
 
-/// Whether a header is about the connection, credentials, or who and where the client is.
+/// Whether a header is about the connection, the body, what is executed, credentials, or who and where
+/// the client is.
 pub(super) fn is_protected(header: &HeaderName) -> bool {
     PROTECTED.contains(&header.as_str())
         || PROTECTED_BEGIN.iter().any(|begin| header.as_str().starts_with(begin))
@@ -243,11 +237,15 @@ mod tests {
             "Cookie",
             "X-Trino-Internal-Bearer",
             "X-Trino-Original-User",
+            "X-Trino-Prepared-Statement",
+            "X-Trino-Role",
             "X-Trino-Transaction-Id",
             "X-Forwarded-For",
+            "X-Forwarded-Client-Cert",
             "Host",
             "Transfer-Encoding",
             "Content-Length",
+            "Content-Language",
             "X-Warren-Position",
         ] {
             let expected =

@@ -22,6 +22,9 @@ use crate::route::request::{Seat, no_field};
 use crate::route::sandbox::Limit;
 use crate::route::verdict::{Given, shown};
 
+/// Headers that no answer may set, and a question may: they say nothing of who the client is.
+const OF_A_QUESTION: [&str; 3] = ["content-type", "x-trino-prepared-statement", "x-trino-role"];
+
 /// What the script is told where nothing may be called.
 const OFF: &str = "http.post is off: name its URL in `rules.http.allow`";
 
@@ -193,7 +196,7 @@ fn take_headers(post: &mut Post, value: &Value) -> mlua::Result<()> {
     for (name, value) in named("headers", &headers).map_err(raised)? {
         let name = HeaderName::try_from(name)
             .map_err(|_| raised(format!("`{}` is no name of a header", shown(name))))?;
-        if name != CONTENT_TYPE && is_protected(&name) {
+        if is_protected(&name) && !OF_A_QUESTION.contains(&name.as_str()) {
             return Err(raised(format!("http.post may not send the header `{name}`")));
         }
         let value = header_value(&format!("the header `{name}`"), value).map_err(raised)?;

@@ -138,7 +138,8 @@ fn no_more_is_asked_than_four_times() {
 #[test]
 fn what_a_rule_says_of_its_question() {
     let body = "http.post(URL .. '?a=b', 'x\\255', { timeout = '50ms',
-            headers = { ['X-Team'] = 'data', ['content-type'] = 'text/plain', Accept = 1 } })
+            headers = { ['X-Team'] = 'data', ['content-type'] = 'text/plain', Accept = 1,
+                ['X-Trino-Role'] = 'hive=ROLE{admin}' } })
         return nil";
     let (posts, _) = told(body, &[]);
     let [post] = &posts[..] else { panic!("{posts:?}") };
@@ -146,7 +147,10 @@ fn what_a_rule_says_of_its_question() {
     assert_eq!(post.timeout, Duration::from_millis(50));
     let lines: Vec<_> =
         post.headers.iter().map(|(n, v)| format!("{n}: {}", v.to_str().unwrap())).collect();
-    assert_eq!(lines, ["accept: 1", "content-type: text/plain", "x-team: data"]);
+    assert_eq!(
+        lines,
+        ["accept: 1", "content-type: text/plain", "x-team: data", "x-trino-role: hive=ROLE{admin}"]
+    );
     let (posts, _) = told("http.post(URL, 'x') return nil", &[]);
     assert_eq!(posts[0].headers[0].1, "application/octet-stream");
 }
