@@ -55,8 +55,9 @@ const TEXT_MAX: usize = 1024 * 1024;
 /// Where the facts of the request in hand lie while its call runs.
 pub(super) struct Seat {
     facts: RefCell<Option<OwnedFacts>>,
-    /// What was made of them for the script at some length; each is made once in a call.
-    made: RefCell<Vec<(&'static str, Value)>>,
+    /// What was made of them for the script at some length, or why it failed; each is made once in a
+    /// call.
+    made: RefCell<Vec<(&'static str, mlua::Result<Value>)>>,
     line: Line,
     guard: Rc<Guard>,
 }
@@ -128,11 +129,11 @@ impl Seat {
     ) -> mlua::Result<Value> {
         let made = self.made.borrow().iter().find(|made| made.0 == name).cloned();
         if let Some((_, value)) = made {
-            return self.guard.look().map(|()| value);
+            return self.guard.look().and(value);
         }
-        let value = self.read_query(lua, |known| self.guard.spare(lua, || make(known)))??;
+        let value = self.read_query(lua, |known| self.guard.spare(lua, || make(known)))?;
         self.made.borrow_mut().push((name, value.clone()));
-        Ok(value)
+        value
     }
 }
 
@@ -322,4 +323,38 @@ fn table(lua: &Lua, pairs: Vec<Pair>) -> mlua::Result<Table> {
     }
     table.set_readonly(true);
     Ok(table)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::time::Duration;
+
+    use http::HeaderMap;
+
+    use super::*;
+    use crate::route::sandbox::{Limits, machine};
+
+    #[test]
+    fn what_failed_is_not_made_again_in_the_same_call() {
+        let limits = Limits::of_call(Duration::from_millis(2), 32 << 20);
+        let (lua, guard) = machine(&[], limits, "route.lua").unwrap();
+        let seat = Seat::new(&guard);
+        let headers = HeaderMap::new();
+        let made = Cell::new(0);
+        let make = || {
+            seat.once(&lua, "tables", |_| {
+                made.set(made.get() + 1);
+                Err(mlua::Error::MemoryError("not enough memory".to_owned()))
+            })
+        };
+        for calls in 1..=2 {
+            seat.take(&Facts::plain(&headers));
+            for _ in 0..3 {
+                assert!(matches!(make(), Err(mlua::Error::MemoryError(_))));
+            }
+            assert!(seat.leave().is_none());
+            assert_eq!(made.get(), calls);
+        }
+    }
 }
