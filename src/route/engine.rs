@@ -144,7 +144,8 @@ impl Machine {
             .set_mode(mlua::chunk::ChunkMode::Binary);
         let main = chunk.into_function().map_err(failed)?;
         let before = thread_cpu();
-        let (ran, kill) = guard.watch(&lua, limits.of_loading(), || main.call::<()>(()));
+        // The code of the top level is gone once it has run.
+        let (ran, kill) = guard.watch(&lua, limits.of_loading(), move || main.call::<()>(()));
         let spent = thread_cpu().saturating_sub(before);
         let ran = ran.and_then(|()| kill.map_or(Ok(()), |kill| Err(kill.error())));
         ran.map_err(|error| {
@@ -153,6 +154,7 @@ impl Machine {
             RuleFailure { message, ..failure }
         })?;
         let kept = sandbox::freeze(&lua, rules.chunk()).map_err(failed)?;
+        lua.gc_collect().map_err(failed)?;
 
         let route = match lua.globals().get::<Value>("route").map_err(failed)? {
             Value::Function(route) => route,
@@ -179,6 +181,21 @@ impl Machine {
     /// Whether a global of this name is there once the file has run.
     pub(super) fn knows(&self, name: &str) -> bool {
         self.lua.globals().get::<Value>(name).is_ok_and(|value| !value.is_nil())
+    }
+
+    /// An error: the file keeps more than a third of the memory. With the garbage of calls that becomes
+    /// twice as much before it is collected, and the last third is for the call under way. To be asked
+    /// before the first call.
+    pub(super) fn leaves_room(&self) -> Result<(), RuleFailure> {
+        let (kept, most) = (self.lua.used_memory(), self.limits.memory / 3);
+        if kept <= most {
+            return Ok(());
+        }
+        let (kept, most) = (kept / 1024, most / 1024);
+        let message = format!(
+            "the file keeps {kept} KiB, expected at most a third of `rules.memory` ({most} KiB)"
+        );
+        Err(RuleFailure { kind: FailureKind::Memory, message, line: None })
     }
 
     /// Calls `route` where no service is asked.
@@ -234,7 +251,7 @@ impl Machine {
     }
 
     fn is_large(&self) -> bool {
-        self.lua.used_memory() > self.limits.memory / 2
+        self.lua.used_memory() > self.limits.memory / 3 * 2
     }
 }
 

@@ -221,6 +221,7 @@ impl RuleSet {
         };
         let failed = |failure| refused(&rules.chunk, failure);
         let Loaded { machine, kept, .. } = probe::load(&rules).map_err(failed)?;
+        machine.leaves_room().map_err(failed)?;
         lint::check(&rules.bytecode, &kept, |global| machine.knows(global)).map_err(failed)?;
         let findings = probe::run(&machine, &rules, script).map_err(failed)?;
         rules.warnings = findings

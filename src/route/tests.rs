@@ -15,7 +15,7 @@ use expect_test::{Expect, expect};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use proptest::prelude::{any, prop, proptest};
 
-use super::engine::decide;
+use super::engine::{Machine, decide};
 use super::facts::Facts;
 use super::rules::{FILE_MAX, RuleSet};
 use super::verdict::Decision;
@@ -484,6 +484,46 @@ fn honest_rules_of_some_size_pass() {
     let rules = compiled(&script);
     let decision = ask(&rules, &headers(&[("X-Trino-Source", "source-4999")]));
     assert_eq!(shown(&decision), "olap | r4999");
+}
+
+#[test]
+fn a_file_that_keeps_more_than_a_third_of_its_memory_is_refused() {
+    let small = Rules { memory: 8 << 20, ..settings() };
+    let list = "local LIST = {} for i = 1, 80 do LIST[i] = string.rep(string.char(i), 60000) end";
+    let keeps = format!("{list} function route() return LIST[81] end");
+    let error = RuleSet::compile(keeps.as_bytes(), &small, &groups()).unwrap_err().to_string();
+    assert!(error.starts_with("route.lua: the file keeps "), "{error}");
+    assert!(
+        error.ends_with(" KiB, expected at most a third of `rules.memory` (2730 KiB)"),
+        "{error}"
+    );
+    // What it only made counts no more, neither here nor for the first call.
+    let makes = format!("do {list} end function route() return 'olap' end");
+    let rules = RuleSet::compile(makes.as_bytes(), &small, &groups()).unwrap();
+    let machine = Machine::new(&rules).unwrap();
+    let outcome = machine.call(&rules, &Facts::plain(&headers(&[])));
+    assert!(outcome.is_ok() && !machine.is_doubtful(&outcome), "{outcome:?}");
+}
+
+#[test]
+fn a_file_that_keeps_what_it_may_is_not_loaded_anew_for_each_query() {
+    // Time is not what this is about.
+    let small = Rules { memory: 8 << 20, cpu: Duration::from_secs(1), ..settings() };
+    let script = "local LIST = {} for i = 1, 34 do LIST[i] = string.rep(string.char(i), 60000) end
+        function route() return { reason = #string.rep('x', 50000) > 0 and LIST[1]:sub(1, 1) and 'ok' } end";
+    let rules = RuleSet::compile(script.as_bytes(), &small, &groups()).unwrap();
+    let headers = headers(&[]);
+    let facts = Facts::plain(&headers);
+    let mut machine = Machine::new(&rules).unwrap();
+    let mut loads = 1;
+    for _ in 0..1000 {
+        let outcome = machine.call(&rules, &facts);
+        assert!(outcome.is_ok(), "{outcome:?}");
+        if machine.is_doubtful(&outcome) {
+            (machine, loads) = (Machine::new(&rules).unwrap(), loads + 1);
+        }
+    }
+    assert!(loads < 10, "{loads}");
 }
 
 proptest! {

@@ -8,7 +8,6 @@ use bytes::Bytes;
 use expect_test::expect;
 
 use super::*;
-use crate::route::engine::Machine;
 use crate::route::facts::{Statement, analysed};
 use crate::time::thread_cpu;
 
