@@ -25,11 +25,14 @@ fn fields(table: &Table) -> mlua::Result<Vec<(Given, Given)>> {
     let mut fields = Vec::new();
     for pair in pairs {
         let (key, value) = pair?;
+        let key = given(&key);
         let value = match &value {
             Value::Table(table) => Given::Table(Box::new(items(table)?)),
+            // It is sent on, not only shown.
+            Value::String(_) if key == Given::Text("set_source".to_owned()) => item(&value),
             other => given(other),
         };
-        fields.push((given(&key), value));
+        fields.push((key, value));
     }
     Ok(fields)
 }
@@ -72,7 +75,7 @@ fn item(value: &Value) -> Given {
     }
 }
 
-/// A value by itself, or a name.
+/// A value by itself, or a name; bytes of a text that are not UTF-8 are shown as such.
 pub(super) fn given(value: &Value) -> Given {
     match value {
         Value::String(text) => {

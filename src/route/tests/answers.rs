@@ -220,6 +220,7 @@ fn what_is_no_answer() {
         ("{ cluster = 'a b' }", "no cluster is named `a b`"),
         ("{ reject = '' }", "`reject` of the answer is no text of 1 to 512 bytes"),
         ("{ set_source = ('x'):rep(5000) }", "`set_source` has a value that is not one line"),
+        ("{ set_source = 'caf\\xe9' }", "`set_source` is a string that is not UTF-8, expected a"),
         ("{ set_headers = { ['X-Trino-User'] = 'x' } }", "rules may not change the header"),
         ("{ set_headers = { ['X-A'] = {} } }", "`set_headers` has a table in it"),
         ("{ set_headers = { ['X-A'] = '\\xff' } }", "`set_headers` has a string that is not UTF-8"),
