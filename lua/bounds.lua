@@ -25,7 +25,8 @@ local NUMBER = 4096
 local byte, find, format, gmatch, gsub = string.byte, string.find, string.format, string.gmatch, string.gsub
 local match, rep, split, sub = string.match, string.rep, string.split, string.sub
 local concat, insert, remove, seek, sort = table.concat, table.insert, table.remove, table.find, table.sort
-local spread, number, kind, length, count = table.unpack, tonumber, type, rawlen, select
+local pack, spread, number, kind, length, count = table.pack, table.unpack, tonumber, type, rawlen, select
+local text_of, type_of = tostring, typeof
 local max = math.max
 
 -- These refuse; who calls them has looked already whether they may have to, because a call costs more
@@ -196,17 +197,54 @@ function string.split(text, separator)
   return split(text, separator)
 end
 
+-- Whether the language makes its text of where it lies in memory, unless it has `__tostring`.
+local function has_address(value)
+  local sort_of = kind(value)
+  return sort_of ~= "string" and sort_of ~= "number" and sort_of ~= "boolean" and sort_of ~= "nil"
+end
+
+-- The same request gets the same answer, so of what has an address the type alone is told.
+function tostring(value)
+  local text = text_of(value)
+  if has_address(value) then
+    local name = type_of(value)
+    if sub(text, 1, #name + 4) == name .. ": 0x" then
+      return name
+    end
+  end
+  return text
+end
+local told = tostring
+
+local function without_addresses(...)
+  local values = pack(...)
+  for index = 1, values.n do
+    if has_address(values[index]) then
+      values[index] = told(values[index])
+    end
+  end
+  return spread(values, 1, values.n)
+end
+
 function string.format(form, ...)
   bounded("string.format", form, MADE)
   if count("#", ...) > FORMATTED then
     error("string.format takes at most " .. FORMATTED .. " values, got " .. count("#", ...), 2)
   end
-  local size = 0
+  local size, has_addresses = 0, false
   for _, value in { ... } do
-    size += if kind(value) == "string" then #value else 0
+    if kind(value) == "string" then
+      size += #value
+    elseif has_address(value) then
+      has_addresses = true
+    end
   end
   if size > TEXT then
     error("string.format takes texts of at most " .. TEXT .. " bytes, got " .. size, 2)
+  end
+  -- `%*` alone takes values of all types. Interpolation calls it.
+  if has_addresses and kind(form) == "string" and find(form, "%*", 1, true) then
+    return format(form, without_addresses(...))
   end
   return format(form, ...)
 end

@@ -307,10 +307,10 @@ pub(super) fn failure(error: &mlua::Error, kill: Option<Kill>, chunk: &str) -> R
 
 fn words(error: &mlua::Error) -> String {
     match error {
-        mlua::Error::RuntimeError(text) if text.starts_with("table: 0x") => {
-            "the script raised a table as an error, expected a string".to_owned()
-        }
-        mlua::Error::RuntimeError(text) => text.clone(),
+        mlua::Error::RuntimeError(text) => match raised(text) {
+            Some(kind) => format!("the script raised a {kind} as an error, expected a string"),
+            None => text.clone(),
+        },
         mlua::Error::SyntaxError { message, .. } => message.clone(),
         mlua::Error::BadArgument { to, name: Some(name), .. } if name == "self" => {
             let to = to.as_deref().unwrap_or("Request.header").replace("Request.", "request:");
@@ -318,6 +318,15 @@ fn words(error: &mlua::Error) -> String {
         }
         other => other.to_string(),
     }
+}
+
+/// The type of a value that was raised as an error, where its address is all that is told.
+fn raised(text: &str) -> Option<&str> {
+    let (kind, address) = text.lines().next()?.split_once(": 0x")?;
+    let is_address =
+        (1..=16).contains(&address.len()) && address.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_kind = kind.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    (is_address && is_kind).then_some(kind)
 }
 
 /// Takes `chunk:LINE:` (or `chunk:LINE `, as in a trace) from the front of a message.

@@ -224,6 +224,12 @@ fn what_goes_wrong_in_a_rule_is_told_with_its_line() {
                 "bi | runtime: line 3: the script raised a table as an error, expected a string"
             ],
         ),
+        (
+            "error(error)",
+            expect![
+                "bi | runtime: line 3: the script raised a function as an error, expected a string"
+            ],
+        ),
         ("error('own words')", expect!["bi | runtime: line 3: own words"]),
         ("counter = 1", expect!["bi | runtime: line 3: attempt to modify a readonly table"]),
         ("string.find = nil", expect!["bi | runtime: line 3: attempt to modify a readonly table"]),
@@ -234,6 +240,21 @@ fn what_goes_wrong_in_a_rule_is_told_with_its_line() {
         let code = if code.contains('=') { code.to_owned() } else { format!("local _ = {code}") };
         check(&format!("if request:header('X-Go') then\n{code}\nend"), attack, expected);
     }
+}
+
+#[test]
+fn no_text_has_an_address_in_it() {
+    check(
+        "local own = setmetatable({}, { __tostring = function() return 'own' end })
+        return { reason = table.concat({
+            tostring({}), tostring(route), tostring(request), tostring(own), tostring(nil),
+            tostring(1.5), string.format('%* %s', {}, 'x'), string.format('%*', own),
+            `{ {} } {route} {request} {true} {nil}` }, ' | ') }",
+        &[],
+        expect![
+            "bi | table | function | Request | own | nil | 1.5 | table x | own | table function Request true nil"
+        ],
+    );
 }
 
 #[test]
@@ -325,7 +346,8 @@ fn what_is_refused_for_its_answers() {
         ],
     );
     check_load(
-        "\nfunction route()\n  return { reason = tostring({}) }\nend",
+        "\nfunction route()\n  local all, order = {}, {}\n  for i = 1, 30 do all[{}] = i end\n  \
+         for _, i in all do order[#order + 1] = i end\n  return { reason = table.concat(order, ' ') }\nend",
         expect![
             "route.lua:2: `route` answered differently when asked twice about a request without headers, expected the same answer (keep nothing between requests)"
         ],
