@@ -29,7 +29,9 @@ fn fields(table: &Table) -> mlua::Result<Vec<(Given, Given)>> {
         let value = match &value {
             Value::Table(table) => Given::Table(Box::new(items(table)?)),
             // It is sent on, not only shown.
-            Value::String(_) if key == Given::Text("set_source".to_owned()) => item(&value),
+            Value::String(_) if matches!(&key, Given::Text(name) if name == "set_source") => {
+                item(&value)
+            }
             other => given(other),
         };
         fields.push((key, value));

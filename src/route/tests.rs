@@ -382,6 +382,10 @@ fn what_loads_with_a_warning() {
         "function route(r)\n  if r.source == 'zeppelin-note-1' then\n    local g = 'et' .. 'l'\n    return g\n  end\nend",
         expect!["ok route.lua: no group is named `etl`, known: `bi`, `olap`"],
     );
+    check_load(
+        "function route(r)\n  return { set_source = r.source }\nend",
+        expect!["ok route.lua: `set_source` is a string that is not UTF-8, expected a string"],
+    );
 }
 
 #[test]
