@@ -35,7 +35,7 @@ use self::token::Token;
 pub use self::body::{Envelope, decoded, is_utf8};
 pub use self::kind::Kind;
 pub use self::names::{TABLES_MAX, Table};
-pub use self::prepared::{PREPARED_MAX, Prepared, url_decoded};
+pub use self::prepared::{PREPARED_MAX, Prepared, may_be_packed, url_decoded};
 
 /// What the request says beside its statement.
 #[derive(Clone, Copy, Debug, Default)]

@@ -13,14 +13,10 @@ use crate::gateway::{Gateway, wish};
 use crate::history::record::{HEADERS, Request};
 use crate::listener::Client;
 use crate::proxy::statement::Statement;
-use crate::route::facts::{self, Facts, analysed};
+use crate::route::facts::{self, Facts, analysed, is_long};
 use crate::route::rules::RuleSet;
 use crate::route::verdict::Decision;
 use crate::time::{Instant, LocalTime};
-
-/// Statements longer than this are read beside the data path, if rules ask for what they are: at 10 to
-/// 30 ns a byte, others on this thread would wait for longer than half a millisecond.
-const ASIDE: usize = 16 << 10;
 
 /// Who asks.
 pub(super) struct Asking<'a> {
@@ -93,7 +89,8 @@ impl Asking<'_> {
         self.fleet.config.listen.name_of(self.port)
     }
 
-    /// The statement, and what it is and touches if it is long and the rules may ask.
+    /// The statement, and what it is and touches if that takes long to read and the rules may ask: it is
+    /// read beside the data path.
     async fn known(
         &self,
         rules: &RuleSet,
@@ -102,7 +99,7 @@ impl Asking<'_> {
     ) -> facts::Statement {
         let text = statement.text.clone();
         let mut known = facts::Statement { text, is_cut: !statement.whole, analysis: None };
-        if !rules.reads_query() || known.text.len() <= ASIDE {
+        if !rules.reads_query() || !is_long(&known, headers) {
             return known;
         }
         // The semaphore is never closed.

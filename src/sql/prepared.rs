@@ -87,6 +87,11 @@ fn unpacked(packed: &str) -> Option<String> {
     (text.len() <= PREPARED_MAX).then(|| String::from_utf8_lossy(&text).into_owned())
 }
 
+/// Whether a line of `X-Trino-Prepared-Statement` may have a text that is packed, and so longer than it.
+pub fn may_be_packed(line: &str) -> bool {
+    url_decoded(line).contains(PACKED)
+}
+
 /// The text behind `%20` and `+`. What is no such code stays as it is.
 pub fn url_decoded(text: &str) -> Cow<'_, str> {
     if !text.contains(['%', '+']) {
@@ -140,6 +145,8 @@ mod tests {
         ] {
             assert_eq!(prepared.text(name).as_deref(), Ok(text), "{name}");
         }
+        assert_eq!(lines.map(may_be_packed), [false, false, true, true, true]);
+        assert!(may_be_packed("a=1,p=%24%7a%73td%3aKLUv"));
         for other in ["A", "broken", "", "z"] {
             assert_eq!(prepared.text(other), Err(PreparedError::Unknown(other.to_owned())));
         }

@@ -6,7 +6,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::HeaderMap;
 
-use crate::sql::{Analysis, Prepared, Session, analyse_bytes, is_utf8};
+use crate::sql::{Analysis, Prepared, Session, analyse_bytes, is_utf8, may_be_packed};
+
+/// Reading more bytes than this takes long: at 10 to 30 ns a byte, others on a worker would wait for longer
+/// than half a millisecond.
+const SHORT_MAX: usize = 16 << 10;
 
 /// A statement as it came.
 #[derive(Debug, Clone, Default)]
@@ -46,14 +50,22 @@ impl Reading {
     }
 }
 
+/// Whether it takes long to read a statement, whose text may be a prepared one that came with it.
+pub fn is_long(statement: &Statement, headers: &HeaderMap) -> bool {
+    let prepared_bytes: usize = prepared(headers).map(str::len).sum();
+    statement.text.len() + prepared_bytes > SHORT_MAX || prepared(headers).any(may_be_packed)
+}
+
+/// The lines of prepared statements.
+fn prepared(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let lines = headers.get_all("x-trino-prepared-statement").iter();
+    lines.filter_map(|line| line.to_str().ok())
+}
+
 /// Reads a statement: it takes some milliseconds for half a megabyte.
 pub fn analysed(statement: &Statement, headers: &HeaderMap) -> Analysis<'static> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let prepared: Vec<&str> = headers
-        .get_all("x-trino-prepared-statement")
-        .iter()
-        .filter_map(|line| line.to_str().ok())
-        .collect();
+    let prepared: Vec<&str> = prepared(headers).collect();
     let session = Session {
         catalog: text("x-trino-catalog"),
         schema: text("x-trino-schema"),
@@ -113,5 +125,24 @@ mod tests {
             &[("content-type", "text/plain; charset=latin1")],
             "SELECT  false the request says that the statement is not UTF-8",
         );
+    }
+
+    #[test]
+    fn what_takes_long_to_read() {
+        let long = |text: &str, lines: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                let line = HeaderValue::from_str(line).unwrap();
+                headers.append("x-trino-prepared-statement", line);
+            }
+            let text = text.to_owned().into();
+            is_long(&Statement { text, is_cut: false, analysis: None }, &headers)
+        };
+        let (half, most) = ("x".repeat(SHORT_MAX / 2), "x".repeat(SHORT_MAX));
+        assert!(!long("EXECUTE p", &[]) && !long("EXECUTE p", &["p=SELECT+1", "q=zstd"]));
+        assert!(!long(&most, &[]) && long(&most, &["p"]));
+        assert!(!long(&half, &[&half]) && long(&half, &[&half, "p"]));
+        assert!(long("EXECUTE p", &["a=1", "p=%24zstd%3AKLUv_Q"]));
+        assert!(long("EXECUTE p", &["p=$zstd:KLUv_Q"]));
     }
 }
