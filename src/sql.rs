@@ -24,6 +24,7 @@ mod word;
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::sync::OnceLock;
 
 use self::cursor::{Cursor, unquoted};
 use self::head::{Facts, Follows};
@@ -73,6 +74,8 @@ pub struct Analysis<'a> {
     pub is_fully_read: bool,
     /// Why it was not read to its end, or which name cannot be made whole.
     pub parse_error: Option<String>,
+    /// Made when asked for.
+    digest: OnceLock<String>,
 }
 
 impl Analysis<'_> {
@@ -88,9 +91,9 @@ impl Analysis<'_> {
         self.parse_error = Some(why.to_owned());
     }
 
-    /// The fingerprint of the text: see `docs/sql-analysis.md`. Computed when asked for.
-    pub fn digest(&self) -> String {
-        digest::digest(&self.text)
+    /// The fingerprint of the text: see `docs/sql-analysis.md`. Computed when asked for the first time.
+    pub fn digest(&self) -> &str {
+        self.digest.get_or_init(|| digest::digest(&self.text))
     }
 
     /// The text of which the fingerprint is taken: no literal is in it.
@@ -220,6 +223,7 @@ fn concluded(text: Cow<'_, str>, facts: Facts, error: Option<String>) -> Analysi
         killed_query: killed,
         is_fully_read,
         parse_error: error.or(names.problem),
+        digest: OnceLock::new(),
     }
 }
 

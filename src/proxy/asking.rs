@@ -13,7 +13,7 @@ use crate::gateway::{Gateway, wish};
 use crate::history::record::{HEADERS, Request};
 use crate::listener::Client;
 use crate::proxy::statement::Statement;
-use crate::route::facts::{self, Facts, analysed, is_long};
+use crate::route::facts::{self, Facts, analysed_ahead, is_long};
 use crate::route::rules::RuleSet;
 use crate::route::verdict::Decision;
 use crate::time::{Instant, LocalTime};
@@ -104,14 +104,14 @@ impl Asking<'_> {
         }
         // The semaphore is never closed.
         let one_of_few = self.gateway.readings.clone().acquire_owned().await.ok();
-        let (aside, headers) = (known.clone(), headers.clone());
-        let read = move || {
-            let analysis = Arc::new(analysed(&aside, &headers));
+        let (aside, headers, with_digest) = (known.clone(), headers.clone(), rules.reads_digest());
+        let reading = move || {
+            let analysis = Arc::new(analysed_ahead(&aside, &headers, with_digest));
             // Not before: a reading goes on when its client goes away.
             drop(one_of_few);
             analysis
         };
-        match spawn_blocking(read).await {
+        match spawn_blocking(reading).await {
             Ok(analysis) => known.analysis = Some(analysis),
             // The runtime ends. Rules that ask read it where they are.
             Err(error) => error!(%error, "a statement was not read for the rules"),

@@ -170,7 +170,7 @@ impl QueryTold {
             tables: known.tables.iter().map(ToString::to_string).collect(),
             is_read_only: known.is_read_only,
             is_metadata: known.is_metadata,
-            digest: known.digest(),
+            digest: known.digest().to_owned(),
             parse_error: known.parse_error.clone(),
         }
     }

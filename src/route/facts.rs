@@ -15,7 +15,7 @@ use http::{HeaderMap, Method};
 
 pub(super) use self::listed::Pair;
 use self::statement::Reading;
-pub use self::statement::{Statement, analysed, is_long};
+pub use self::statement::{Statement, analysed, analysed_ahead, is_long};
 pub use self::unrecorded::Unrecorded;
 use super::services::Heard;
 use super::standing::{AllIdle, Standings};

@@ -30,6 +30,8 @@ pub const FILE_MAX: usize = 1024 * 1024;
 
 /// The field of a request that tells of its statement.
 const QUERY: &str = "query";
+/// That of a statement which tells its fingerprint.
+const DIGEST: &str = "digest";
 
 /// Each set of this process gets its own number, so that a worker knows whether its machine is of
 /// this set.
@@ -183,6 +185,7 @@ pub struct RuleSet {
     groups: Groups,
     asks_header: bool,
     reads_query: bool,
+    reads_digest: bool,
     http: Option<Arc<RuleHttp>>,
     limits: Limits,
     warnings: Vec<RuleWarning>,
@@ -215,6 +218,7 @@ impl RuleSet {
             },
             asks_header: settings.routing_group_header,
             reads_query: script.contains(QUERY),
+            reads_digest: script.contains(DIGEST),
             http: settings.http.clone().map(Arc::new),
             limits: Limits::of_call(settings.cpu, settings.memory),
             warnings: Vec::new(),
@@ -273,6 +277,11 @@ impl RuleSet {
     /// reads it when they do.
     pub fn reads_query(&self) -> bool {
         self.reads_query
+    }
+
+    /// Whether they seem to ask for its fingerprint, which takes as long again: a hint, too.
+    pub fn reads_digest(&self) -> bool {
+        self.reads_digest
     }
 
     /// Which services they may call; `None`: none.

@@ -82,11 +82,34 @@ pub fn analysed(statement: &Statement, headers: &HeaderMap) -> Analysis<'static>
     analysis
 }
 
+/// The same for rules that are asked later; `with_digest`: they may ask for the fingerprint.
+pub fn analysed_ahead(
+    statement: &Statement,
+    headers: &HeaderMap,
+    with_digest: bool,
+) -> Analysis<'static> {
+    let analysis = analysed(statement, headers);
+    if with_digest {
+        analysis.digest();
+    }
+    analysis
+}
+
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
 
     use super::*;
+
+    #[test]
+    fn a_fingerprint_is_made_ahead_for_rules_that_ask_for_it() {
+        let statement = Statement { text: "SELECT 1".into(), ..Statement::default() };
+        for with_digest in [true, false] {
+            let known = analysed_ahead(&statement, &HeaderMap::new(), with_digest);
+            let is_unmade = format!("{known:?}").contains("digest: OnceLock(<uninit>)");
+            assert_eq!(is_unmade, !with_digest, "{known:?}");
+        }
+    }
 
     fn check(
         text: &'static str,
