@@ -88,7 +88,7 @@ fn read_gateway(gateway: &Gateway) {
         ("hot_routes_early_sweeps", hot.early_sweeps()),
         ("open_dropped", gateway.sticky.unfinished.dropped()),
         ("coordinators", u64::try_from(gateway.sticky.coordinators()).unwrap_or(u64::MAX)),
-        ("rules_alarm", u64::from(gateway.rule_alarm.is_raised())),
+        ("rules_alarm", u64::from(gateway.rule_alarm.is_raised(&gateway.rules.current()))),
         ("rules_rejected", u64::from(rules.last_error.is_some())),
         ("rules_fallback", u64::from(rules.is_fallback)),
         ("rules_number", rules.source.number()),

@@ -289,7 +289,8 @@ impl RuleSet {
         self.http.as_ref()
     }
 
-    pub(super) fn generation(&self) -> u64 {
+    /// Its number among those of this process.
+    pub(crate) fn generation(&self) -> u64 {
         self.generation
     }
 
