@@ -23,7 +23,8 @@ pub struct RuleHttp {
     pub ca: Option<PathBuf>,
     /// `authorization`: what each call carries as `Authorization`.
     pub authorization: Option<Secret>,
-    /// `timeout`: for a whole call that asks for no less. Default: 200 ms.
+    /// `timeout`: for a whole call that asks for no less. A service that took half of it in vain failed.
+    /// Default: 200 ms.
     pub timeout: Duration,
     /// `on_failure`: what becomes of a query whose call failed. Default: the rule decides.
     pub on_failure: OnFailure,

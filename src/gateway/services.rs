@@ -48,11 +48,15 @@ pub struct Services {
 }
 
 /// A question on its way, until it is dropped.
-struct OnItsWay<'a>(&'a AtomicUsize);
+struct OnItsWay<'a> {
+    count: &'a AtomicUsize,
+    /// The breaker as it let the question go.
+    breaker: Breaker,
+}
 
 impl Drop for OnItsWay<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.count.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -112,17 +116,21 @@ impl Services {
         } else {
             self.admit(&post.url.origin, settings)
         };
-        let _on_its_way = match admitted {
+        let on_its_way = match admitted {
             Ok(on_its_way) => on_its_way,
             Err(refused) => {
                 self.metrics.rule_http(refused.as_str(), None);
                 return Err(refused);
             }
         };
-        let reply = self.exchange(post, settings, limit).await;
+        let reply = match self.exchange(post, settings, limit).await {
+            Err(Unanswered::Timeout(_)) if limit < post.timeout => Err(Unanswered::Late),
+            reply => reply,
+        };
         let outcome = reply.as_ref().map_or_else(Unanswered::as_str, |_| "ok");
         self.metrics.rule_http(outcome, Some(began.elapsed()));
-        self.note(&post.url.origin, settings, reply.as_ref().err());
+        let failure = reply.as_ref().err();
+        self.note(&post.url.origin, settings, (on_its_way.breaker, limit), failure);
         reply
     }
 
@@ -132,12 +140,12 @@ impl Services {
         let more = |count| (count < most).then_some(count + 1);
         let room = self.on_their_way.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
         room.map_err(|_| Unanswered::Busy(most))?;
-        let on_its_way = OnItsWay(&self.on_their_way);
+        let mut on_its_way = OnItsWay { count: &self.on_their_way, breaker: Breaker::NEW };
         let now = time::now();
         let mut breakers = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
         let breaker = breakers.entry(service.clone()).or_insert(Breaker::NEW);
         let (after, admitted) = breaker.admit(settings.open_for, now);
-        *breaker = after;
+        (*breaker, on_its_way.breaker) = (after, after);
         admitted.then_some(on_its_way).ok_or(Unanswered::Open)
     }
 
@@ -170,14 +178,25 @@ impl Services {
         }
     }
 
-    /// Takes in what came of a question, and tells when the service is left alone, and when no more.
-    fn note(&self, service: &ClusterUrl, settings: &RuleHttp, failure: Option<&Unanswered>) {
-        let RuleHttp { open_after, open_for, .. } = *settings;
+    /// Takes in what came of a question that the breaker let go as `admitted` for at most `limit`, and tells
+    /// when the service is left alone, and when no more.
+    fn note(
+        &self,
+        service: &ClusterUrl,
+        settings: &RuleHttp,
+        (admitted, limit): (Breaker, Duration),
+        failure: Option<&Unanswered>,
+    ) {
+        let RuleHttp { open_after, open_for, timeout, .. } = *settings;
         let mut breakers = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
         let breaker = breakers.entry(service.clone()).or_insert(Breaker::NEW);
         let before = *breaker;
         *breaker = match failure {
             None => Breaker::NEW,
+            // It had far less time than a service may take.
+            Some(Unanswered::Late | Unanswered::Timeout(_)) if limit < timeout / 2 => {
+                before.unjudged(admitted, time::now())
+            }
             Some(_) => before.failed(open_after, open_for, time::now()),
         };
         let (was_open, is_open) = (before.is_open(), breaker.is_open());
@@ -189,5 +208,43 @@ impl Services {
             None if was_open => info!(%service, "a service that rules ask answers again"),
             Some(_) | None => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::config::ServiceUrl;
+    use crate::route::tests::settings;
+
+    const SHORT: Duration = Duration::from_millis(30);
+
+    /// What is said of a service that never answers, and whether it is left alone then: it may take
+    /// `timeout`, a question asks for `asked`, and its query has `left`.
+    async fn silent(timeout: Duration, asked: Duration, left: Duration) -> (Unanswered, bool) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("its address");
+        let url = ServiceUrl::parse(&format!("http://{address}/route")).expect("a good URL");
+        let settings = settings().http.expect("settings of services");
+        let settings = RuleHttp { timeout, open_after: 1, ..settings };
+        let post = Post { url, headers: Vec::new(), body: Bytes::new(), timeout: asked };
+        let services = Services::new(Arc::new(Metrics::default()));
+        let reply = services.ask(&post, &settings, time::now() + left).await;
+        let is_open = services.admit(&post.url.origin, &settings).is_err();
+        (reply.expect_err("nobody answers"), is_open)
+    }
+
+    #[tokio::test]
+    async fn only_a_service_that_had_its_time_is_left_alone() {
+        let long = Duration::from_secs(20);
+        assert_eq!(silent(SHORT, SHORT, long).await, (Unanswered::Timeout(SHORT), true));
+        assert_eq!(silent(SHORT * 2, SHORT, long).await, (Unanswered::Timeout(SHORT), true));
+        assert_eq!(silent(SHORT * 2, SHORT * 2, SHORT).await.0, Unanswered::Late);
+        assert_eq!(silent(long, SHORT, long).await, (Unanswered::Timeout(SHORT), false));
+        assert_eq!(silent(long, long, SHORT).await, (Unanswered::Late, false));
+        assert_eq!(silent(long, long, Duration::ZERO).await, (Unanswered::Late, false));
     }
 }

@@ -39,6 +39,15 @@ impl Breaker {
         }
     }
 
+    /// What came of a question that was let go as `admitted` says nothing of the service. If it was the
+    /// trial, the next one may go at once.
+    pub(super) fn unjudged(self, admitted: Self, now: Instant) -> Self {
+        match self {
+            Self::Open { .. } if self == admitted => Self::Open { until: now },
+            _ => self,
+        }
+    }
+
     pub(super) fn is_open(self) -> bool {
         matches!(self, Self::Open { .. })
     }
@@ -87,6 +96,20 @@ mod tests {
         // One from before it opened fails late, another one is answered.
         check(&then(&[(5, '-'), (10, '?')]), "y");
         check(&then(&[(5, '+'), (5, '?')]), "y");
+    }
+
+    #[test]
+    fn a_trial_that_says_nothing_is_given_back() {
+        let (start, open_for) = (time::now(), Duration::from_secs(10));
+        let opened = Breaker::NEW.failed(1, open_for, start);
+        let later = start + open_for;
+        let (trial, admitted) = opened.admit(open_for, later);
+        assert!(admitted && !trial.admit(open_for, later).1);
+        // One from before it opened gives nothing back.
+        assert_eq!(trial.unjudged(Breaker::NEW, later), trial);
+        let after = trial.unjudged(trial, later);
+        assert!(after.is_open() && after.admit(open_for, later).1);
+        assert_eq!(Breaker::NEW.unjudged(Breaker::NEW, later), Breaker::NEW);
     }
 
     #[test]
