@@ -78,6 +78,12 @@ pub enum RulesError {
         /// What is wrong and what would be right.
         message: String,
     },
+    /// There are more tests than a version in the store may hold.
+    #[error("the tests beside the rules are too many, expected at most {most}")]
+    TooManyTests {
+        /// What they may be.
+        most: String,
+    },
     /// The rules do not do what their tests say.
     #[error("{} of {cases} cases of the tests do not hold{}", broken.len(), First(broken))]
     Tests {
@@ -106,7 +112,7 @@ impl RulesError {
             Self::Empty { .. } => "empty",
             Self::NotText { .. } => "not_text",
             Self::Script { .. } => "script",
-            Self::Tests { .. } => "tests",
+            Self::TooManyTests { .. } | Self::Tests { .. } => "tests",
         }
     }
 
@@ -118,6 +124,7 @@ impl RulesError {
             Self::Unreadable { .. }
             | Self::TooLarge { .. }
             | Self::Empty { .. }
+            | Self::TooManyTests { .. }
             | Self::Tests { .. } => None,
         }
     }

@@ -20,12 +20,14 @@ use super::rules::{RuleSet, RulesError, chunk_name, compiled, text};
 use super::sandbox::{self, Limits};
 use super::verdict::Groups;
 
+const MIB: usize = 1024 * 1024;
+
 /// The folder beside the rules file.
 const FOLDER: &str = "tests";
 /// The most files of tests.
 const FILES_MAX: usize = 200;
 /// The most bytes of all files together: a version in the store holds them.
-pub const BYTES_MAX: usize = 2 * 1024 * 1024;
+pub const BYTES_MAX: usize = 2 * MIB;
 /// The most cases of all files: they are asked before rules come into force.
 const CASES_MAX: usize = 10_000;
 /// The most time to read one file's cases.
@@ -83,7 +85,7 @@ pub fn read(rules_file: &Path) -> Result<Vec<TestFile>, RulesError> {
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "lua"));
     paths.sort();
     if paths.len() > FILES_MAX {
-        return Err(unreadable(&folder, too_many()));
+        return Err(too_many(format!("{FILES_MAX} files")));
     }
     let mut files = Vec::new();
     for path in paths {
@@ -98,19 +100,17 @@ pub fn read(rules_file: &Path) -> Result<Vec<TestFile>, RulesError> {
 /// Refuses more tests than a version in the store may hold.
 pub(super) fn check(files: &[TestFile]) -> Result<(), RulesError> {
     let bytes: usize = files.iter().map(|file| file.script.len()).sum();
-    let source = if files.len() > FILES_MAX {
-        too_many()
-    } else if bytes > BYTES_MAX {
-        let most = BYTES_MAX / (1024 * 1024);
-        io::Error::other(format!("its files have more than {most} MiB together"))
-    } else {
-        return Ok(());
-    };
-    Err(RulesError::Unreadable { file: PathBuf::from(FOLDER), source })
+    if files.len() > FILES_MAX {
+        return Err(too_many(format!("{FILES_MAX} files")));
+    }
+    if bytes > BYTES_MAX {
+        return Err(too_many(format!("{} MiB together", BYTES_MAX / MIB)));
+    }
+    Ok(())
 }
 
-fn too_many() -> io::Error {
-    io::Error::other(format!("it has more than {FILES_MAX} files"))
+fn too_many(most: String) -> RulesError {
+    RulesError::TooManyTests { most }
 }
 
 /// Asks the rules all cases. An error: a file of tests is wrong itself.
@@ -122,8 +122,7 @@ pub fn run(rules: &RuleSet, files: &[TestFile]) -> Result<Report, RulesError> {
         let cases = cases(rules, file)?;
         report.cases += cases.len();
         if report.cases > CASES_MAX {
-            let source = io::Error::other(format!("it has more than {CASES_MAX} cases"));
-            return Err(RulesError::Unreadable { file: PathBuf::from(FOLDER), source });
+            return Err(too_many(format!("{CASES_MAX} cases")));
         }
         for case in cases {
             let run = |facts: &Facts<'_>| machine.run(rules, facts);

@@ -8,6 +8,7 @@ use expect_test::{Expect, expect};
 
 use super::*;
 use crate::route::suite::{self, TestFile};
+use crate::route::texts::Texts;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -118,7 +119,15 @@ fn too_many_tests_are_not_read() {
         fs::write(folder.path().join(name), "-".repeat(600_000)).unwrap();
     }
     let error = suite::read(&folder.path().join("route.lua")).unwrap_err();
-    expect!["rules file `tests` cannot be read: its files have more than 2 MiB together"]
+    expect!["the tests beside the rules are too many, expected at most 2 MiB together"]
+        .assert_eq(&error.in_words());
+    let error = Texts { script: SHIPPED.into(), tests: vec![file("-"); 201] };
+    let error = error.tried(&settings(), &groups()).unwrap_err();
+    expect!["the tests beside the rules are too many, expected at most 200 files"]
+        .assert_eq(&error.in_words());
+    let cases = "for i = 1, 6000 do case 'a' { expect = {} } end";
+    let error = suite::run(&compiled(SHIPPED), &[file(cases), file(cases)]).unwrap_err();
+    expect!["the tests beside the rules are too many, expected at most 10000 cases"]
         .assert_eq(&error.in_words());
 }
 
