@@ -5,13 +5,14 @@
 
 mod case;
 
+use std::cell::RefCell;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use mlua::{Lua, LuaSerdeExt, Table};
+use mlua::{Lua, LuaSerdeExt, Table, Value};
 
 use self::case::Case;
 use super::engine::{Machine, failure, settled};
@@ -30,6 +31,12 @@ const FILES_MAX: usize = 200;
 pub const BYTES_MAX: usize = 2 * MIB;
 /// The most cases of all files: they are asked before rules come into force.
 const CASES_MAX: usize = 10_000;
+/// The most bytes of what all cases say: it is copied out of the machine, whose limit does not count then.
+const SAID_MAX: usize = 64 * MIB;
+/// What an entry of a case's tables counts beside its texts.
+const ENTRY: usize = 128;
+/// How deep a case's tables are looked into. No table that lies deeper is taken.
+const DEPTH_MAX: usize = 128;
 /// The most time to read one file's cases.
 const READ_MAX: Duration = Duration::from_secs(1);
 
@@ -113,18 +120,41 @@ fn too_many(most: String) -> RulesError {
     RulesError::TooManyTests { most }
 }
 
+/// What files of tests said so far.
+#[derive(Default)]
+struct Found {
+    cases: Vec<Case>,
+    /// Of all files, in bytes.
+    said: usize,
+}
+
+impl Found {
+    /// Takes in how much was said. An error: it is too much.
+    fn says(&mut self, said: usize) -> mlua::Result<()> {
+        self.said = said;
+        if said <= SAID_MAX {
+            return Ok(());
+        }
+        let most = SAID_MAX / MIB;
+        let message = format!("all cases say more than {most} MiB, expected shorter texts");
+        Err(mlua::Error::RuntimeError(message))
+    }
+}
+
 /// Asks the rules all cases. An error: a file of tests is wrong itself.
 pub fn run(rules: &RuleSet, files: &[TestFile]) -> Result<Report, RulesError> {
     let mut report = Report::default();
     let refused = |failure| super::rules::refused(rules.chunk(), failure);
     let mut machine = Machine::new(rules).map_err(refused)?;
+    let mut said = 0;
     for file in files {
-        let cases = cases(rules, file)?;
-        report.cases += cases.len();
+        let told = found(rules, file, said)?;
+        said = told.said;
+        report.cases += told.cases.len();
         if report.cases > CASES_MAX {
             return Err(too_many(format!("{CASES_MAX} cases")));
         }
-        for case in cases {
+        for case in told.cases {
             let run = |facts: &Facts<'_>| machine.run(rules, facts);
             let outcome = case.ask(|facts| settled(facts, run, |post| case.reply(post)));
             if machine.is_doubtful(&outcome) {
@@ -139,15 +169,15 @@ pub fn run(rules: &RuleSet, files: &[TestFile]) -> Result<Report, RulesError> {
     Ok(report)
 }
 
-/// Runs a file of tests, which says its cases.
-fn cases(rules: &RuleSet, file: &TestFile) -> Result<Vec<Case>, RulesError> {
+/// Runs a file of tests, which says its cases; `said` is what those before it said.
+fn found(rules: &RuleSet, file: &TestFile, said: usize) -> Result<Found, RulesError> {
     let refused = |failure| super::rules::refused(&file.name, failure);
     let script = text(&file.script, Path::new(&file.name))?;
     let names: Vec<_> = rules.groups().known.iter().map(|name| name.as_str()).collect();
     let limits = Limits { cpu: READ_MAX, ..rules.limits().of_loading() };
     let failed = |error| refused(failure(&error, None, &file.name));
     let (lua, guard) = sandbox::machine(&names, limits, &file.name).map_err(failed)?;
-    let found: Rc<std::cell::RefCell<Vec<Case>>> = Rc::default();
+    let found = Rc::new(RefCell::new(Found { cases: Vec::new(), said }));
     lua.globals().set("default_group", rules.default_group().as_str()).map_err(failed)?;
     lua.globals()
         .set("case", teller(&lua, &found, rules.groups()).map_err(failed)?)
@@ -161,25 +191,46 @@ fn cases(rules: &RuleSet, file: &TestFile) -> Result<Vec<Case>, RulesError> {
 }
 
 /// `case`: `case "its name" { … }`.
-fn teller(
-    lua: &Lua,
-    found: &Rc<std::cell::RefCell<Vec<Case>>>,
-    groups: &Groups,
-) -> mlua::Result<mlua::Function> {
+fn teller(lua: &Lua, found: &Rc<RefCell<Found>>, groups: &Groups) -> mlua::Result<mlua::Function> {
     let (found, groups) = (Rc::clone(found), Rc::new(groups.clone()));
     lua.create_function(move |lua, name: String| {
         let line = lua.inspect_stack(1, |frame| frame.current_line()).flatten();
         let line = line.and_then(|line| u32::try_from(line).ok()).unwrap_or_default();
         let (found, groups) = (Rc::clone(&found), Rc::clone(&groups));
+        let said = found.borrow().said + ENTRY + name.len();
+        found.borrow_mut().says(said)?;
         lua.create_function(move |lua, case: Table| {
             let bad = |error: String| mlua::Error::RuntimeError(format!("`{name}`: {error}"));
+            let said = with(&case, DEPTH_MAX, found.borrow().said)?;
+            found.borrow_mut().says(said)?;
             let case: case::Wire =
-                lua.from_value(mlua::Value::Table(case)).map_err(|error| bad(error.to_string()))?;
-            if found.borrow().len() >= CASES_MAX {
+                lua.from_value(Value::Table(case)).map_err(|error| bad(error.to_string()))?;
+            if found.borrow().cases.len() >= CASES_MAX {
                 return Err(bad(format!("there are at most {CASES_MAX} cases")));
             }
-            found.borrow_mut().push(Case::new(line, name.clone(), case, &groups).map_err(bad)?);
+            let case = Case::new(line, name.clone(), case, &groups).map_err(bad)?;
+            found.borrow_mut().cases.push(case);
             Ok(())
         })
     })
+}
+
+/// Counts what a table says, and those in it, to what was said; not on when that is too much. One that
+/// holds another twice is copied twice.
+fn with(table: &Table, depth: usize, mut said: usize) -> mlua::Result<usize> {
+    for pair in table.pairs::<Value, Value>() {
+        let (key, value) = pair?;
+        said += ENTRY;
+        for part in [key, value] {
+            match part {
+                Value::String(text) => said += text.as_bytes().len(),
+                Value::Table(inner) if depth > 0 => said = with(&inner, depth - 1, said)?,
+                _ => {}
+            }
+        }
+        if said > SAID_MAX {
+            break;
+        }
+    }
+    Ok(said)
 }

@@ -141,6 +141,28 @@ fn a_case_with_too_many_headers_is_told_so() {
 }
 
 #[test]
+fn cases_cannot_say_more_than_a_gateway_has_memory_for() {
+    let long = "local q = ('x'):rep(65536) q = q .. q q = q .. q q = q .. q q = q .. q ";
+    let told = "all cases say more than 64 MiB, expected shorter texts";
+    for cases in [
+        "for i = 1, 100 do case 'a' { query = q, expect = {} } end",
+        "for i = 1, 100 do case 'a' { expect = { reject = q } } end",
+        "local h = {} for i = 1, 100 do h[i] = q end case 'a' { headers = { a = h }, expect = {} }",
+        "for i = 1, 100 do case(q) end",
+    ] {
+        let rules = compiled("function route() end");
+        let error = suite::run(&rules, &[file(&format!("{long}{cases}"))]).unwrap_err().to_string();
+        assert!(error.contains(told), "{cases}: {error}");
+    }
+    // That of all files together counts.
+    let rules = compiled("function route() end");
+    let half = file(&format!("{long}for i = 1, 40 do case 'a' {{ query = q, expect = {{}} }} end"));
+    assert!(suite::run(&rules, std::slice::from_ref(&half)).unwrap().broken.is_empty());
+    let error = suite::run(&rules, &[half.clone(), half]).unwrap_err().to_string();
+    assert!(error.contains(told), "{error}");
+}
+
+#[test]
 fn what_is_no_file_of_tests() {
     check(
         "case 'a' { user = 'ana' }",
