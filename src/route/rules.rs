@@ -16,6 +16,7 @@ use mlua::chunk::Compiler;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
+pub(super) use self::probe::again;
 use super::bytecode::runs;
 use super::engine::{Loaded, failure};
 use super::sandbox::Limits;

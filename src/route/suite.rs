@@ -17,9 +17,9 @@ use mlua::{Lua, LuaSerdeExt, Table, Value};
 use self::case::Case;
 use super::engine::{Machine, failure, settled};
 use super::facts::Facts;
-use super::rules::{RuleSet, RulesError, chunk_name, compiled, text};
+use super::rules::{RuleSet, RulesError, again, chunk_name, compiled, text};
 use super::sandbox::{self, Limits};
-use super::verdict::Groups;
+use super::verdict::{FailureKind, Groups};
 
 const MIB: usize = 1024 * 1024;
 
@@ -147,6 +147,8 @@ pub fn run(rules: &RuleSet, files: &[TestFile]) -> Result<Report, RulesError> {
     let refused = |failure| super::rules::refused(rules.chunk(), failure);
     let mut machine = Machine::new(rules).map_err(refused)?;
     let mut said = 0;
+    // One that is slow again and again is so by itself. So may be the others, which are asked once then.
+    let mut is_slow = false;
     for file in files {
         let told = found(rules, file, said)?;
         said = told.said;
@@ -155,11 +157,16 @@ pub fn run(rules: &RuleSet, files: &[TestFile]) -> Result<Report, RulesError> {
             return Err(too_many(format!("{CASES_MAX} cases")));
         }
         for case in told.cases {
-            let run = |facts: &Facts<'_>| machine.run(rules, facts);
-            let outcome = case.ask(|facts| settled(facts, run, |post| case.reply(post)));
-            if machine.is_doubtful(&outcome) {
-                machine = Machine::new(rules).map_err(refused)?;
-            }
+            let mut ask = || {
+                let run = |facts: &Facts<'_>| machine.run(rules, facts);
+                let outcome = case.ask(|facts| settled(facts, run, |post| case.reply(post)));
+                if machine.is_doubtful(&outcome) {
+                    machine = Machine::new(rules)?;
+                }
+                outcome
+            };
+            let outcome = if is_slow { ask() } else { again(ask) };
+            is_slow |= outcome.as_ref().is_err_and(|failure| failure.kind == FailureKind::Timeout);
             if let Some(difference) = case.expect.difference(&rules.groups().decide(outcome)) {
                 let Case { line, name, .. } = case;
                 report.broken.push(Broken { file: file.name.clone(), line, name, difference });

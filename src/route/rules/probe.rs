@@ -197,20 +197,25 @@ fn timed<R>(work: impl FnOnce() -> Result<R, RuleFailure>) -> Result<(Duration, 
 /// Refuses work that its limit of processor time ended, or that took more than twice of it without
 /// being ended: it holds a long run of lines in which nobody asks the guard.
 ///
-/// A busy host charges a thread for what others took, so the work is refused only when it takes too
-/// long each time.
+/// It is refused only when it takes too long each time.
 fn within<R>(
     limit: Duration,
     mut work: impl FnMut() -> Result<(Duration, R), RuleFailure>,
 ) -> Result<R, RuleFailure> {
-    let mut attempt = || match work()? {
+    again(|| match work()? {
         (spent, result) if spent <= limit * 2 => Ok(result),
         (spent, _) => {
             let message =
                 format!("the rules took {spent:?} of processor time, expected at most {limit:?}");
             Err(RuleFailure { kind: FailureKind::Timeout, message, line: None })
         }
-    };
+    })
+}
+
+/// Tries anew what took too long: a busy host charges a thread for what others took.
+pub(in crate::route) fn again<R>(
+    mut attempt: impl FnMut() -> Result<R, RuleFailure>,
+) -> Result<R, RuleFailure> {
     let mut outcome = attempt();
     for _ in 1..TRIES {
         if !matches!(&outcome, Err(failure) if failure.kind == FailureKind::Timeout) {

@@ -9,6 +9,7 @@ use expect_test::{Expect, expect};
 use super::*;
 use crate::route::suite::{self, TestFile};
 use crate::route::texts::Texts;
+use crate::time::thread_cpu;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -138,6 +139,20 @@ fn a_case_with_too_many_headers_is_told_so() {
     let rules = compiled("function route() end");
     let error = suite::run(&rules, &[file(script)]).unwrap_err().to_string();
     assert!(error.contains("more headers than a request can have"), "{error}");
+}
+
+#[test]
+fn a_case_that_takes_too_long_is_asked_again() {
+    let cpu = Duration::from_millis(10);
+    let script = b"function route(request) if request.user == 'x' then while true do end end end";
+    let rules = RuleSet::compile(script, &Rules { cpu, ..settings() }, &groups()).unwrap();
+    let cases = file("case 'a' { user = 'x', expect = {} }");
+    let before = thread_cpu();
+    let report = suite::run(&rules, &[cases]).unwrap();
+    let took = thread_cpu() - before;
+    assert!(report.broken[0].difference.contains("processor time"), "{report:?}");
+    // Three times; once takes little more than the limit.
+    assert!(took > cpu * 2, "{took:?}");
 }
 
 #[test]
