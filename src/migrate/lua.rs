@@ -5,6 +5,7 @@
 //! A method of a value that is null raises an error in Lua as it does in Java.
 
 mod action;
+mod group;
 mod helpers;
 mod known;
 mod methods;
@@ -15,6 +16,7 @@ use std::collections::BTreeSet;
 pub(super) use self::action::block;
 pub(super) use self::helpers::{Helper, USER};
 
+use self::group::is_of_group;
 use super::mvel::{Expr, Op, Unknown, unknown};
 
 /// The key of the map `result` under which the Java gateway looks for the group.
@@ -87,12 +89,14 @@ pub(super) struct Translator {
     pub(super) uses_state: bool,
     /// Whether `result` must be there, beside the group.
     pub(super) uses_result: bool,
-    /// The groups that it names.
+    /// The groups that it names, as the Java gateway calls them.
     pub(super) groups: BTreeSet<String>,
     /// Whether a group may come from the request or be nothing.
     pub(super) has_open_group: bool,
     /// What differs from the Java gateway, or matters to whoever reads the result.
     pub(super) notes: Vec<String>,
+    /// A text in a variable or in `state`, if there is one that no group can be called by.
+    pub(super) kept: Option<String>,
     /// Variables of the action in hand.
     locals: Vec<String>,
     /// The name of the rule, as Lua writes it.
@@ -100,8 +104,9 @@ pub(super) struct Translator {
 }
 
 impl Translator {
-    pub(super) fn new(rule: &str) -> Self {
-        Self { rule: quoted(rule), ..Self::default() }
+    /// `kept` is what the rules before it kept.
+    pub(super) fn new(rule: &str, kept: Option<String>) -> Self {
+        Self { rule: quoted(rule), kept, ..Self::default() }
     }
 
     /// A condition, cut at its outermost `and`s or `or`s so that each part gets its line.
@@ -168,7 +173,11 @@ impl Translator {
     }
 
     fn list(&mut self, items: &[Expr]) -> Result<Code, Unknown> {
-        let items = items.iter().map(|item| Ok(self.expr(item)?.text));
+        let items = items.iter().map(|item| {
+            let code = self.expr(item)?;
+            no_optional(&[&code], "[]")?;
+            Ok(code.text)
+        });
         let items = items.collect::<Result<Vec<_>, Unknown>>()?.join(", ");
         let text = if items.is_empty() { "{}".to_owned() } else { format!("{{ {items} }}") };
         Ok(Code::new(text, Kind::List, Bind::Constant))
@@ -182,6 +191,17 @@ impl Translator {
     }
 
     fn binary(&mut self, op: Op, left: &Expr, right: &Expr) -> Result<Code, Unknown> {
+        let is_joint = matches!(op, Op::And | Op::Or);
+        if is_joint || !(is_of_group(left) || is_of_group(right)) {
+            return self.operation(op, left, right);
+        }
+        let is_whole = matches!(op, Op::Same | Op::Differs);
+        let left = self.beside_group(left, is_whole)?;
+        let right = self.beside_group(right, is_whole)?;
+        self.operation(op, &left, &right)
+    }
+
+    fn operation(&mut self, op: Op, left: &Expr, right: &Expr) -> Result<Code, Unknown> {
         match op {
             Op::And | Op::Or => {
                 let (word, bind) =
@@ -226,6 +246,10 @@ impl Translator {
                     "an Optional beside a value that is none, which are never equal in Java; \
                      compare with `Optional.of(…)`",
                 );
+            }
+            (Kind::Bool, Kind::Text | Kind::MaybeText)
+            | (Kind::Text | Kind::MaybeText, Kind::Bool) => {
+                return unknown("a text beside a truth value; compare with \"true\"");
             }
             (Kind::Number, Kind::Number) => {}
             (Kind::Number, _) => right = self.as_number(&right)?,
@@ -293,21 +317,6 @@ impl Translator {
     fn number(&mut self, expr: &Expr) -> Result<Code, Unknown> {
         let code = self.expr(expr)?;
         self.as_number(&code)
-    }
-
-    /// `a ~= "regular expression"`: of the whole text.
-    fn matches(&mut self, left: &Expr, right: &Expr) -> Result<Code, Unknown> {
-        let Expr::Text(regex) = right else {
-            return unknown("a regular expression that is no constant");
-        };
-        let left = self.expr(left)?;
-        no_optional(&[&left], "~=")?;
-        let patterns = pattern::patterns(regex)?;
-        let text = left.text;
-        let each = patterns.iter().map(|pattern| format!("matches({text}, {})", quoted(pattern)));
-        let each: Vec<_> = each.collect();
-        let bind = if each.len() == 1 { Bind::Call } else { Bind::Or };
-        Ok(Code::new(each.join(" or "), Kind::Bool, bind))
     }
 }
 

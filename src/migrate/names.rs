@@ -5,14 +5,18 @@ const NAME_MAX: usize = 64;
 
 /// The name that stands for this one: itself, if Warren can have it. Equal names stay equal.
 pub(super) fn label(text: &str) -> String {
-    let fit = |char: char| char.is_ascii_alphanumeric() || "-_.".contains(char);
     let name: String = text
         .chars()
-        .map(|char| if fit(char) { char } else { '-' })
+        .map(|char| if fits(char) { char } else { '-' })
         .skip_while(|char| !char.is_ascii_alphanumeric())
         .take(NAME_MAX)
         .collect();
     if name.is_empty() { "unnamed".to_owned() } else { name }
+}
+
+/// Whether a name may have this character, if not as its first.
+pub(super) fn fits(char: char) -> bool {
+    char.is_ascii_alphanumeric() || "-_.".contains(char)
 }
 
 #[cfg(test)]

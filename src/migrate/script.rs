@@ -19,7 +19,7 @@ const WIDTH: usize = 96;
 #[derive(Debug, Default)]
 pub(super) struct Script {
     pub(super) text: String,
-    /// The groups that rules name.
+    /// The groups that rules name, as the Java gateway calls them.
     pub(super) groups: BTreeSet<String>,
     /// What was understood of the rules, for their tests.
     pub(super) understood: Vec<Understood>,
@@ -55,13 +55,16 @@ pub(super) fn write(
 ) -> Script {
     let mut script = Script::default();
     let mut helpers = BTreeSet::new();
+    let mut kept = None;
     let (mut body, mut uses_state, mut uses_result, mut is_open) =
         (Vec::new(), false, false, false);
     for rule in rules {
-        let mut translator = Translator::new(&rule_name(&rule.name));
+        let mut translator = Translator::new(&rule_name(&rule.name), kept.take());
         body.push(String::new());
         body.extend(heading(rule, file));
-        match translated(&mut translator, rule, file, findings) {
+        let done = translated(&mut translator, rule, file, findings);
+        kept = translator.kept.take();
+        match done {
             Ok((lines, understood)) => {
                 body.extend(lines);
                 script.understood.push(understood);

@@ -1,6 +1,6 @@
 //! Writes `warren.toml`: groups, clusters, and the settings of a Java gateway that have a counterpart.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use regex::Regex;
 use serde_json::Value;
@@ -22,7 +22,7 @@ pub(super) struct Settings {
     pub(super) clusters: usize,
 }
 
-/// Writes the settings. `named` are the groups that rules name.
+/// Writes the settings. `named` are the groups that rules name, as the Java gateway calls them.
 pub(super) fn write(
     java: &Java,
     backends: &[Backend],
@@ -30,14 +30,15 @@ pub(super) fn write(
     file: &str,
     findings: &mut Vec<Finding>,
 ) -> Settings {
-    let mut writer = Writer { java, file, findings, text: String::new() };
-    let default_group = names::label(&java.default_group);
+    let mut writer = Writer { java, file, findings, text: String::new(), called: BTreeMap::new() };
+    let default_group = writer.called(&java.default_group);
     let mut groups = vec![default_group.clone()];
     let clusters = writer.clusters(backends, &default_group);
-    let of_clusters = clusters.iter().map(|cluster| &cluster.group);
-    for group in of_clusters.chain(named) {
-        if !groups.contains(group) {
-            groups.push(group.clone());
+    let of_clusters = clusters.iter().map(|cluster| cluster.group.clone());
+    let of_rules = named.iter().map(|group| writer.called(group));
+    for group in of_clusters.chain(of_rules) {
+        if !groups.contains(&group) {
+            groups.push(group);
         }
     }
     for group in groups.iter().filter(|group| !clusters.iter().any(|it| it.group == **group)) {
@@ -81,6 +82,8 @@ struct Writer<'a> {
     file: &'a str,
     findings: &'a mut Vec<Finding>,
     text: String,
+    /// Groups of the Java gateway, and what they are called here.
+    called: BTreeMap<String, String>,
 }
 
 impl Writer<'_> {
@@ -94,6 +97,32 @@ impl Writer<'_> {
 
     fn tell(&mut self, grade: Grade, text: String) {
         self.findings.push(Finding { grade, place: None, text });
+    }
+
+    /// What a group of the Java gateway is called here; that is told if it is another name.
+    fn called(&mut self, java: &str) -> String {
+        if let Some(name) = self.called.get(java) {
+            return name.clone();
+        }
+        let (name, shown) = (names::label(java), java.escape_debug());
+        let other = self.called.iter().find(|(_, known)| **known == name);
+        if let Some(other) = other.map(|(other, _)| other.escape_debug()) {
+            let what = format!(
+                "the groups `{other}` and `{shown}` would both be called `{name}` here; rename one \
+                 of them in the Java gateway, and migrate again"
+            );
+            self.tell(Grade::Left, what);
+        } else if name != java && self.java.has_rules {
+            self.tell(Grade::Note, format!("the group `{shown}` is called `{name}` here"));
+        } else if name != java {
+            let what = format!(
+                "the group `{shown}` is called `{name}` here; clients that ask for it by \
+                 `X-Trino-Routing-Group` must take the new name"
+            );
+            self.tell(Grade::Left, what);
+        }
+        self.called.insert(java.to_owned(), name.clone());
+        name
     }
 
     fn clusters<'b>(&mut self, backends: &'b [Backend], default_group: &str) -> Vec<Cluster<'b>> {
@@ -111,16 +140,11 @@ impl Writer<'_> {
                 self.tell(Grade::Left, what);
                 continue;
             }
-            let group = backend.routing_group.as_deref().filter(|group| !group.is_empty());
-            let group = group.map_or_else(|| default_group.to_owned(), names::label);
             if name != backend.name {
                 self.tell(Grade::Note, format!("backend `{shown}` is called `{name}` here"));
             }
-            let given = backend.routing_group.as_deref().unwrap_or_default();
-            if !given.is_empty() && group != given {
-                let given = given.escape_debug();
-                self.tell(Grade::Note, format!("the group `{given}` is called `{group}` here"));
-            }
+            let group = backend.routing_group.as_deref().filter(|group| !group.is_empty());
+            let group = group.map_or_else(|| default_group.to_owned(), |it| self.called(it));
             clusters.push(Cluster { name, group, url, backend });
         }
         clusters

@@ -216,3 +216,45 @@ fn rules_that_do_not_count_are_told() {
     let broken = rules_path(File { name: "config.yaml", text: "a: [" }).unwrap_err();
     assert_eq!(broken.to_string(), "read `config.yaml`");
 }
+
+#[test]
+fn groups_that_get_one_name_are_told() {
+    let told = |config: &str, groups: &[&str], rules: &str| {
+        let backends = groups.iter().enumerate().map(|(place, group)| Backend {
+            name: format!("c{place}"),
+            proxy_to: "http://c:8080".to_owned(),
+            external_url: None,
+            active: true,
+            routing_group: Some((*group).to_owned()),
+        });
+        let sources = Sources {
+            config: File { name: "config.yaml", text: config },
+            rules: Some(File { name: "rules.yml", text: rules }),
+            backends: &backends.collect::<Vec<_>>(),
+            environment: &|_| None,
+        };
+        let migration = migrate(&sources).unwrap();
+        let named = migration.findings.iter().filter(|it| it.text.contains("called"));
+        let named = named.map(|it| format!("{:?} {}\n", it.grade, it.text)).collect::<String>();
+        format!("{}\n{named}", migration.groups.join(" "))
+    };
+    let rules =
+        "---\nname: a\ncondition: 'true'\nactions: ['result.put(\"routingGroup\", \"x/y\")']\n";
+    expect![[r#"
+        my-default x-y
+        Note the group `my default` is called `my-default` here
+        Note the group `x y` is called `x-y` here
+        Left the groups `x y` and `x/y` would both be called `x-y` here; rename one of them in the Java gateway, and migrate again
+    "#]]
+    .assert_eq(&told(
+        "routing: {defaultRoutingGroup: my default}\nroutingRules: {rulesEngineEnabled: true}\n",
+        &["x y", "x y"],
+        rules,
+    ));
+    expect![[r#"
+        adhoc unnamed
+        Left the group `ü` is called `unnamed` here; clients that ask for it by `X-Trino-Routing-Group` must take the new name
+        Left the groups `ü` and `é` would both be called `unnamed` here; rename one of them in the Java gateway, and migrate again
+    "#]]
+    .assert_eq(&told("", &["ü", "é"], ""));
+}

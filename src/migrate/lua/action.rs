@@ -1,9 +1,8 @@
 //! Actions of a rule: what they put, and under which conditions.
 
 use super::known::is_group_key;
-use super::{Helper, Kind, Translator, local, quoted};
+use super::{Helper, Kind, Translator, local};
 use crate::migrate::mvel::{Expr, Statement, Unknown, unknown};
-use crate::migrate::names;
 
 /// The lines of statements, `depth` steps to the right.
 pub(in crate::migrate) fn block(
@@ -35,7 +34,7 @@ impl Translator {
                 into.extend(self.act(expr)?.iter().map(|text| line(depth, text)));
             }
             Statement::Let(name, value) => {
-                let (variable, value) = (local(name)?, self.expr(value)?.text);
+                let (variable, value) = (local(name)?, self.keep(value)?);
                 let is_new = !self.locals.contains(name);
                 let word = if is_new { "local " } else { "" };
                 into.push(line(depth, &format!("{word}{variable} = {value}")));
@@ -57,6 +56,7 @@ impl Translator {
                 into.push(line(depth, "end"));
             }
             Statement::Each(name, list, then) => {
+                self.remember(list);
                 let list = self.expr(list)?;
                 if !matches!(list.kind, Kind::List | Kind::Any) {
                     return unknown(format!("`foreach` over `{}`", list.text));
@@ -91,12 +91,12 @@ impl Translator {
         let of = self.expr(of)?;
         match (of.kind, name.as_str(), given.as_slice()) {
             (Kind::List | Kind::Any, "add", [item]) => {
-                let item = self.expr(item)?.text;
+                let item = self.keep(item)?;
                 self.helpers.insert(Helper::Add);
                 Ok(vec![format!("add({}, {item})", of.text)])
             }
             (Kind::Any, "put", [key, value]) => {
-                let (key, value) = (self.expr(key)?.text, self.expr(value)?.text);
+                let (key, value) = (self.expr(key)?.text, self.keep(value)?);
                 Ok(vec![format!("{}[{key}] = {value}", of.text)])
             }
             (Kind::Any, "remove", [key]) => {
@@ -115,11 +115,11 @@ impl Translator {
                 "`routingCluster`; in Lua the answer `{ cluster = \"…\" }` pins a query to a cluster",
             ),
             ("put", [key, value]) => {
-                let (entry, value) = (self.entry(map, key)?.text, self.expr(value)?.text);
+                let (entry, value) = (self.entry(map, key)?.text, self.keep(value)?);
                 Ok(vec![format!("{entry} = {value}")])
             }
             ("putIfAbsent", [key, value]) if !is_group_key(key) => {
-                let (entry, value) = (self.entry(map, key)?.text, self.expr(value)?.text);
+                let (entry, value) = (self.entry(map, key)?.text, self.keep(value)?);
                 Ok(vec![format!("if {entry} == nil then {entry} = {value} end")])
             }
             ("remove", [key]) => Ok(vec![format!("{} = nil", self.entry(map, key)?.text)]),
@@ -129,43 +129,11 @@ impl Translator {
 
     /// Puts the group.
     fn choose(&mut self, value: &Expr) -> Result<Vec<String>, Unknown> {
-        let group = match value {
-            Expr::Text(text) if text.is_empty() => {
-                self.has_open_group = true;
-                quoted(text)
-            }
-            Expr::Text(text) => {
-                let name = names::label(text);
-                if name != *text {
-                    self.notes.push(format!("its group `{text}` is called `{name}` here"));
-                }
-                self.groups.insert(name.clone());
-                quoted(&name)
-            }
-            other => {
-                let code = self.expr(other)?;
-                if !matches!(code.kind, Kind::Text | Kind::MaybeText | Kind::Any) {
-                    return unknown(format!("`{}` as a group", code.text));
-                }
-                self.literals(other);
-                code.text
-            }
-        };
-        Ok(vec![format!("group = {group}"), format!("rule = {}", self.rule)])
-    }
-
-    /// Notes the groups that an expression can be.
-    fn literals(&mut self, expr: &Expr) {
-        match expr {
-            Expr::Text(text) if names::label(text) == *text => {
-                self.groups.insert(text.clone());
-            }
-            Expr::Choice(_, then, otherwise) => {
-                self.literals(then);
-                self.literals(otherwise);
-            }
-            _ => self.has_open_group = true,
+        let group = self.group(value)?;
+        if !matches!(group.kind, Kind::Text | Kind::MaybeText | Kind::Any) {
+            return unknown(format!("`{}` as a group", group.text));
         }
+        Ok(vec![format!("group = {}", group.text), format!("rule = {}", self.rule)])
     }
 }
 

@@ -156,6 +156,7 @@ impl Translator {
             }
             ("getOrDefault", [key, other]) => {
                 let (entry, other) = (self.entry(map, key)?.text, self.expr(other)?);
+                super::no_optional(&[&other], name)?;
                 Ok(Code::call(format!("({entry} or {})", other.text), Kind::Any))
             }
             ("isEmpty" | "size" | "keySet" | "values" | "entrySet" | "clear", _) => {

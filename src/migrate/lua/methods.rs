@@ -1,7 +1,8 @@
 //! Methods of Java's texts, lists and Optionals.
 
+use super::group::is_of_group;
 use super::known::class;
-use super::{Bind, Code, Helper, Kind, Translator, pattern, quoted};
+use super::{Bind, Code, Helper, Kind, Translator, no_optional, pattern, quoted};
 use crate::migrate::mvel::{Expr, Unknown, unknown};
 
 impl Translator {
@@ -19,6 +20,17 @@ impl Translator {
         if let Some(class) = class(of) {
             return self.of_class(class, name, given);
         }
+        if !is_of_group(of) && !given.iter().any(is_of_group) {
+            return self.method(of, name, given);
+        }
+        let is_whole = matches!(name, "equals" | "equalsIgnoreCase");
+        let of = self.beside_group(of, is_whole)?;
+        let given = given.iter().map(|item| self.beside_group(item, is_whole));
+        let given = given.collect::<Result<Vec<_>, Unknown>>()?;
+        self.method(&of, name, &given)
+    }
+
+    fn method(&mut self, of: &Expr, name: &str, given: &[Expr]) -> Result<Code, Unknown> {
         let of = self.expr(of)?;
         match of.kind {
             Kind::Optional => self.of_optional(&of, name, given),
@@ -99,9 +111,10 @@ impl Translator {
     fn of_any(&mut self, of: &Code, name: &str, given: &[Expr]) -> Result<Code, Unknown> {
         match (name, given) {
             ("contains", [item]) => {
-                let item = self.expr(item)?.text;
+                let item = self.expr(item)?;
+                no_optional(&[&item], name)?;
                 self.helpers.insert(Helper::Holds);
-                Ok(Code::call(format!("holds({}, {item})", of.text), Kind::Bool))
+                Ok(Code::call(format!("holds({}, {})", of.text, item.text), Kind::Bool))
             }
             ("size", []) => {
                 Ok(Code::new(format!("#{}", of.at(Bind::Call)), Kind::Number, Bind::Unary))
@@ -225,6 +238,21 @@ impl Translator {
         let part = self.text(part, function)?.text;
         self.helpers.insert(helper);
         Ok(Code::call(format!("{function}({}, {part})", of.text), Kind::Bool))
+    }
+
+    /// `a ~= "regular expression"`: of the whole text.
+    pub(super) fn matches(&mut self, left: &Expr, right: &Expr) -> Result<Code, Unknown> {
+        let Expr::Text(regex) = right else {
+            return unknown("a regular expression that is no constant");
+        };
+        let left = self.expr(left)?;
+        no_optional(&[&left], "~=")?;
+        let patterns = pattern::patterns(regex)?;
+        let text = left.text;
+        let each = patterns.iter().map(|pattern| format!("matches({text}, {})", quoted(pattern)));
+        let each: Vec<_> = each.collect();
+        let bind = if each.len() == 1 { Bind::Call } else { Bind::Or };
+        Ok(Code::new(each.join(" or "), Kind::Bool, bind))
     }
 
     /// `a.matches("regular expression")`

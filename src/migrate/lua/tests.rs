@@ -4,7 +4,7 @@ use super::*;
 use crate::migrate::mvel;
 
 fn condition(text: &str) -> String {
-    let mut translator = Translator::new("r");
+    let mut translator = Translator::new("r", None);
     let lines = mvel::condition(text).and_then(|expr| translator.condition(&expr));
     match lines {
         Ok(lines) => lines.join("\n"),
@@ -13,7 +13,7 @@ fn condition(text: &str) -> String {
 }
 
 fn action(text: &str) -> String {
-    let mut translator = Translator::new("r");
+    let mut translator = Translator::new("r", None);
     let lines = mvel::statements(text).and_then(|read| block(&mut translator, &read, 0));
     match lines {
         Ok(lines) => lines.join("\n"),
@@ -152,6 +152,10 @@ fn what_is_refused() {
         ("trinoRequestUser.getUserInfo().isPresent()", "`getUserInfo` of trinoRequestUser"),
         ("foo == 1", "the variable `foo`"),
         (r#""a" < "b""#, "`<` between `\"a\"` and `\"b\"`"),
+        (
+            r#"request.getHeader("X-A") == true"#,
+            "a text beside a truth value; compare with \"true\"",
+        ),
         ("1 / 2 == 0", "the operator `/`, which cuts whole numbers in Java"),
         (
             r#"trinoRequestUser.getUser() == "a""#,
@@ -211,9 +215,77 @@ fn actions() {
 
 #[test]
 fn groups_that_a_rule_names_are_known() {
-    let mut translator = Translator::new("r");
+    let mut translator = Translator::new("r", None);
     let text = r#"result.put("routingGroup", request.getMethod() == "GET" ? "a" : "b")"#;
     block(&mut translator, &mvel::statements(text).unwrap(), 0).unwrap();
     assert_eq!(translator.groups.iter().collect::<Vec<_>>(), ["a", "b"]);
     assert!(!translator.has_open_group);
+}
+
+#[test]
+fn groups_get_the_names_that_they_have_here() {
+    for (mvel, lua) in [
+        (
+            r#"result.put("routingGroup", request.getHeader("X-A") == null ? "etl prod" : "b c")"#,
+            "group = (if request:header(\"X-A\") == nil then \"etl-prod\" else \"b-c\")\nrule = \"r\"",
+        ),
+        (
+            r#"result.put("routingGroup", request.getHeader("X-A") + "-x")"#,
+            "group = word(request:header(\"X-A\")) .. \"-x\"\nrule = \"r\"",
+        ),
+        (
+            r#"if (result.get("routingGroup") == "a b") { state.put("x", 1) }"#,
+            "if group == \"a-b\" then\n  state.x = 1\nend",
+        ),
+    ] {
+        assert_eq!(action(mvel), lua, "{mvel}");
+    }
+    for (mvel, lua) in [
+        (r#""a b".equals(result.get("routingGroup"))"#, r#""a-b" == group"#),
+        (r#"result["routingGroup"].equalsIgnoreCase("A b")"#, r#"string.lower(group) == "a-b""#),
+        (
+            r#"["a b", "c"].contains(result.get("routingGroup"))"#,
+            r#"table.find({ "a-b", "c" }, group) ~= nil"#,
+        ),
+        (r#"result.get("routingGroup").startsWith("a-")"#, r#"begins(group, "a-")"#),
+        (r#"request.getHeader("X-A") == "a b""#, r#"request:header("X-A") == "a b""#),
+    ] {
+        assert_eq!(condition(mvel), lua, "{mvel}");
+    }
+}
+
+#[test]
+fn groups_that_cannot_be_named_are_refused() {
+    for mvel in [
+        r#"g = "a b"; result.put("routingGroup", g)"#,
+        r#"state.put("g", true ? "a b" : "c"); result.put("routingGroup", state.get("g"))"#,
+        r#"foreach (g : ["a b"]) { result.put("routingGroup", g) }"#,
+        r#"result.put("routingGroup", "a b" + request.getHeader("X-A"))"#,
+        r#"result.put("routingGroup", result.getOrDefault("routingGroup", "a b"))"#,
+        r#"if (result.get("routingGroup").contains("a b")) { state.put("x", 1) }"#,
+    ] {
+        let told = action(mvel);
+        assert!(told.starts_with("error: the text `a b` in a group that is known"), "{told}");
+    }
+    // Nothing of it becomes the group.
+    assert!(action(r#"g = "a b"; result.put("routingGroup", "c")"#).ends_with("rule = \"r\""));
+    let mut later = Translator::new("r", Some("a b".to_owned()));
+    let text = r#"result.put("routingGroup", state.get("g"))"#;
+    block(&mut later, &mvel::statements(text).unwrap(), 0).unwrap_err();
+}
+
+#[test]
+fn optionals_are_not_kept_as_texts() {
+    for mvel in [
+        "u = trinoRequestUser.getUser()",
+        r#"state.put("u", trinoRequestUser.getUser())"#,
+        r#"state.putIfAbsent("u", trinoRequestUser.getUser())"#,
+        r#"state.get("u").add(trinoRequestUser.getUser())"#,
+        r#"state.get("u").put("a", trinoRequestUser.getUser())"#,
+    ] {
+        let told = action(mvel);
+        assert!(told.starts_with("error: `=` of the Optional `user"), "{told}");
+    }
+    let told = condition("[trinoRequestUser.getUser()].size() == 1");
+    assert!(told.starts_with("error: `[]` of the Optional `user"), "{told}");
 }
