@@ -141,11 +141,15 @@ impl fmt::Display for Finding {
     }
 }
 
-/// The rules file that the settings of a Java gateway name, if its rules count.
-pub fn rules_path(config: File<'_>) -> Result<Option<String>, MigrateError> {
+/// The rules file that the settings of a Java gateway name, if its rules count. `environment` is as
+/// in [`Sources`].
+pub fn rules_path(
+    config: File<'_>,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<Option<String>, MigrateError> {
     let document = document(config)?;
     // What is wrong is told when it is translated.
-    Ok(java::read(&document, config.name, &|_| None, &mut Vec::new()).rules_path)
+    Ok(java::read(&document, config.name, environment, &mut Vec::new()).rules_path)
 }
 
 /// Translates a Java gateway.

@@ -82,10 +82,8 @@ def fuzz_all(children):
     log = machine.cache() / "fuzz.log"
     need_nightly(log)
     env = environment(toolbox.cargo_fuzz(log))
-    # The same versions of all crates as in the product.
-    lock = CHECKOUT / "fuzz" / "Cargo.lock"
-    if not lock.exists():
-        shutil.copy(CHECKOUT / "Cargo.lock", lock)
+    # The same versions of all crates as in the product, which may have changed since the last run.
+    shutil.copy(CHECKOUT / "Cargo.lock", CHECKOUT / "fuzz" / "Cargo.lock")
     for target in targets:
         fuzz(children, env, target, seconds)
     say(f"\nno findings: {', '.join(targets)}, {seconds} s each")

@@ -133,7 +133,9 @@ impl TrinoGateway {
         let config = File { name: &name, text: &text };
         let rules = match &self.rules {
             Some(path) => Some(path.clone()),
-            None => rules_path(config).map_err(MigrateFailure::from)?.map(|it| self.beside(&it)),
+            None => rules_path(config, shell.environment)
+                .map_err(MigrateFailure::from)?
+                .map(|it| self.beside(&it)),
         };
         let rules = match rules {
             Some(path) => Some((path.display().to_string(), read(&path)?)),
@@ -238,19 +240,28 @@ fn ask(url: &str) -> Result<Vec<Backend>, Failure> {
     let mut refused = String::new();
     for path in PATHS {
         let url = format!("{}{path}", url.trim_end_matches('/'));
+        let told = without_user(&url);
         let unreachable =
-            |source| MigrateFailure::Unreachable { url: url.clone(), source: Box::new(source) };
+            |source| MigrateFailure::Unreachable { url: told.clone(), source: Box::new(source) };
         let mut answer = agent.get(&url).call().map_err(unreachable)?;
         let body = client::read(&mut answer).map_err(unreachable)?;
         if answer.status().is_success() {
             let backends = of_json(&body);
             return Ok(
-                backends.map_err(|source| MigrateFailure::Backends { of: url.clone(), source })?
+                backends.map_err(|source| MigrateFailure::Backends { of: told.clone(), source })?
             );
         }
         refused = format!("{path} answers {}", answer.status());
     }
-    Err(MigrateFailure::Refused { url: url.to_owned(), what: refused }.into())
+    Err(MigrateFailure::Refused { url: without_user(url), what: refused }.into())
+}
+
+/// A URL as it may be shown: without the user and the password before its host.
+fn without_user(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    format!("{scheme}://{host}{path}")
 }
 
 /// Looks into the database of a Java gateway.
@@ -286,5 +297,33 @@ fn verify(settings: &Path) -> Vec<String> {
             report.broken.iter().map(ToString::to_string).chain(warnings).collect()
         }
         Err(error) => error.findings(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_are_not_shown() {
+        for (url, shown) in [
+            ("http://ana:secret@gateway:8080/api", "http://gateway:8080/api"),
+            ("http://ana:se@cret@gateway", "http://gateway"),
+            ("http://gateway:8080/a@b", "http://gateway:8080/a@b"),
+            ("gateway", "gateway"),
+        ] {
+            assert_eq!(without_user(url), shown, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_gateway_that_cannot_be_asked_is_told_without_its_password() {
+        // Nobody listens at port 1.
+        let Err(failure) = ask("http://ana:secret@127.0.0.1:1") else { panic!("it was asked") };
+        let Failure::Migrate(failure) = failure else { panic!("it is another failure") };
+        assert_eq!(
+            failure.to_string(),
+            "get the backends from http://127.0.0.1:1/api/public/backends"
+        );
     }
 }

@@ -212,9 +212,17 @@ fn rules_that_do_not_count_are_told() {
     assert!(!told(CONFIG).contains("rulesEngineEnabled"));
     assert!(told("").contains("config.yaml:1: `routingRules.rulesEngineEnabled` is not true"));
     let file = File { name: "config.yaml", text: "routingRules: {rulesConfigPath: a.yml}" };
-    assert_eq!(rules_path(file).unwrap(), None);
-    let broken = rules_path(File { name: "config.yaml", text: "a: [" }).unwrap_err();
+    assert_eq!(rules_path(file, &|_| None).unwrap(), None);
+    let broken = rules_path(File { name: "config.yaml", text: "a: [" }, &|_| None).unwrap_err();
     assert_eq!(broken.to_string(), "read `config.yaml`");
+}
+
+#[test]
+fn the_rules_file_may_be_named_by_the_environment() {
+    let text = "routingRules: {rulesEngineEnabled: true, rulesConfigPath: '${ENV:DIR}/rules.yml'}";
+    let environment = |name: &str| (name == "DIR").then(|| "/etc/gateway".to_owned());
+    let path = rules_path(File { name: "config.yaml", text }, &environment).unwrap();
+    assert_eq!(path.as_deref(), Some("/etc/gateway/rules.yml"));
 }
 
 #[test]
