@@ -7,6 +7,16 @@ use super::{Finding, Place};
 const DEFAULT_GROUP: &str = "adhoc";
 const DEFAULT_PORT: u16 = 8080;
 const DEFAULT_USER_FIELD: &str = "email";
+const DEFAULT_METRICS: (&str, &str) =
+    ("trino_metadata_name_DiscoveryNodeManager_ActiveNodeCount", "1");
+/// Settings of `monitor` for what Warren asks by names of its own.
+const METRICS: [(&str, &str); 3] = [
+    ("metricsEndpoint", "/metrics"),
+    ("runningQueriesMetricName", "trino_execution_name_QueryManager_RunningQueries"),
+    ("queuedQueriesMetricName", "trino_execution_name_QueryManager_QueuedQueries"),
+];
+/// The least and most that the history may be kept, in hours.
+const KEEP_HOURS: std::ops::RangeInclusive<u64> = 1..=876_600;
 
 /// What is translated.
 #[derive(Debug)]
@@ -17,11 +27,12 @@ pub(super) struct Java {
     pub(super) has_rules: bool,
     pub(super) rules_path: Option<String>,
     pub(super) statement_paths: Vec<String>,
-    pub(super) extra_paths: Vec<String>,
+    /// Each with its line.
+    pub(super) extra_paths: Vec<(usize, String)>,
     /// `probe.source` of each cluster.
     pub(super) source: &'static str,
-    pub(super) metrics_min: Vec<(String, String)>,
-    pub(super) metrics_max: Vec<(String, String)>,
+    pub(super) metrics_min: Bounds,
+    pub(super) metrics_max: Bounds,
     pub(super) probe_user: Option<String>,
     pub(super) has_probe_password: bool,
     pub(super) keep_hours: Option<u64>,
@@ -82,11 +93,8 @@ pub(super) fn read(
     }
     let has_rules = is_enabled && !is_external;
     let source = reader.source();
-    let (metrics_min, metrics_max) = if source == "metrics" {
-        (reader.bounds("metricMinimumValues"), reader.bounds("metricMaximumValues"))
-    } else {
-        (Vec::new(), Vec::new())
-    };
+    let (metrics_min, metrics_max) =
+        if source == "metrics" { reader.metrics() } else { (Vec::new(), Vec::new()) };
     let java = Java {
         port: reader.number("serverConfig", "http-server.http.port").unwrap_or(DEFAULT_PORT),
         default_group: reader
@@ -94,14 +102,18 @@ pub(super) fn read(
             .unwrap_or_else(|| DEFAULT_GROUP.to_owned()),
         has_rules,
         rules_path: rules_path.filter(|_| has_rules),
-        statement_paths: reader.list("additionalStatementPaths"),
+        statement_paths: reader
+            .list("additionalStatementPaths")
+            .into_iter()
+            .map(|(_, path)| path)
+            .collect(),
         extra_paths: reader.list("extraWhitelistPaths"),
         source,
         metrics_min,
         metrics_max,
         probe_user: reader.text("backendState", "username"),
         has_probe_password: reader.secret("backendState", "password"),
-        keep_hours: reader.number("dataStore", "queryHistoryHoursRetention"),
+        keep_hours: reader.keep_hours(),
         user_field: reader
             .text("requestAnalyzerConfig", "tokenUserField")
             .unwrap_or_else(|| DEFAULT_USER_FIELD.to_owned()),
@@ -110,6 +122,9 @@ pub(super) fn read(
     reader.tell_rest();
     java
 }
+
+/// Names of metrics, each with a number.
+type Bounds = Vec<(String, String)>;
 
 struct Reader<'a> {
     document: &'a Node,
@@ -131,21 +146,30 @@ impl<'a> Reader<'a> {
 
     fn left(&mut self, section: &'static str, key: &'static str, what: &str) {
         let line = self.find(section, key).map_or(1, |node| node.line);
-        let text = format!("`{section}.{key}`: {what}");
+        self.left_at(line, &format!("{section}.{key}"), what);
+    }
+
+    fn left_at(&mut self, line: usize, name: &str, what: &str) {
+        let text = format!("`{name}`: {what}");
         self.findings.push(Finding::left(Place::of(self.file, line), text));
     }
 
     fn text(&mut self, section: &'static str, key: &'static str) -> Option<String> {
         let node = self.find(section, key)?;
+        self.text_of(node, &format!("{section}.{key}"))
+    }
+
+    /// The text of a value, which is told by this name if it has none.
+    fn text_of(&mut self, node: &Node, name: &str) -> Option<String> {
         let Some(text) = node.text() else {
-            self.left(section, key, "not a text");
+            self.left_at(node.line, name, "not a text");
             return None;
         };
         match replaced(text, self.environment) {
             Ok(text) => Some(text),
-            Err(name) => {
-                let what = format!("the environment variable `{name}` is not set here");
-                self.left(section, key, &what);
+            Err(variable) => {
+                let what = format!("the environment variable `{variable}` is not set here");
+                self.left_at(node.line, name, &what);
                 None
             }
         }
@@ -172,17 +196,57 @@ impl<'a> Reader<'a> {
         number
     }
 
-    fn list(&mut self, key: &'static str) -> Vec<String> {
-        let items = self.find(key, "*").map(Node::items).unwrap_or_default();
-        items.iter().filter_map(Node::text).map(str::to_owned).collect()
+    fn keep_hours(&mut self) -> Option<u64> {
+        let (section, key) = ("dataStore", "queryHistoryHoursRetention");
+        let hours = self.number(section, key)?;
+        if !KEEP_HOURS.contains(&hours) {
+            let what = format!(
+                "`{hours}`, expected {} to {} hours here",
+                KEEP_HOURS.start(),
+                KEEP_HOURS.end()
+            );
+            self.left(section, key, &what);
+            return None;
+        }
+        Some(hours)
     }
 
-    /// Names of metrics with their bounds.
-    fn bounds(&mut self, key: &'static str) -> Vec<(String, String)> {
-        let entries = self.find("monitor", key).map(Node::entries).unwrap_or_default();
-        let number = |text: &str| text.trim().parse::<f64>().ok().filter(|it| it.is_finite());
-        let bound = |node: &Node| Some(number(node.text()?)?.to_string());
-        entries.iter().filter_map(|(name, _, node)| Some((name.clone(), bound(node)?))).collect()
+    /// Texts, each with its line.
+    fn list(&mut self, key: &'static str) -> Vec<(usize, String)> {
+        let items = self.find(key, "*").map(Node::items).unwrap_or_default();
+        items.iter().filter_map(|item| Some((item.line, self.text_of(item, key)?))).collect()
+    }
+
+    /// The least and most of metrics; what is asked by other names than Warren's is told.
+    fn metrics(&mut self) -> (Bounds, Bounds) {
+        for (key, known) in METRICS {
+            if self.text("monitor", key).is_some_and(|given| given != known) {
+                self.left("monitor", key, &format!("Warren asks for `{known}` alone"));
+            }
+        }
+        let least = self.bounds("metricMinimumValues");
+        let (name, bound) = DEFAULT_METRICS;
+        let least = least.unwrap_or_else(|| vec![(name.to_owned(), bound.to_owned())]);
+        (least, self.bounds("metricMaximumValues").unwrap_or_default())
+    }
+
+    /// Names of metrics with their bounds. `None`: nothing is said of them.
+    fn bounds(&mut self, key: &'static str) -> Option<Bounds> {
+        let node = self.find("monitor", key)?;
+        if !matches!(node.value, Value::Map(_)) {
+            self.left("monitor", key, "expected names of metrics, each with a number");
+            return None;
+        }
+        let mut bounds = Vec::new();
+        for (metric, _, node) in node.entries() {
+            let name = format!("monitor.{key}.{metric}");
+            let Some(text) = self.text_of(node, &name) else { continue };
+            match text.trim().parse::<f64>().ok().filter(|it| it.is_finite()) {
+                Some(bound) => bounds.push((metric.clone(), bound.to_string())),
+                None => self.left_at(node.line, &name, "not a number"),
+            }
+        }
+        Some(bounds)
     }
 
     /// What shows that a cluster can take queries.
@@ -344,7 +408,10 @@ colour: red
                     "/v2/statement/",
                 ],
                 extra_paths: [
-                    "/custom/.*",
+                    (
+                        27,
+                        "/custom/.*",
+                    ),
                 ],
                 source: "metrics",
                 metrics_min: [
@@ -379,5 +446,38 @@ colour: red
         let told = told(text);
         assert!(told.contains("has_rules: false"), "{told}");
         assert!(told.contains("config.yaml:3: `routingRules.rulesType`: rules that do not come"));
+    }
+
+    #[test]
+    fn what_is_of_no_use_is_told_with_its_line() {
+        let told = told(
+            "\
+dataStore: {queryHistoryHoursRetention: 0}
+clusterStatsConfiguration: {monitorType: METRICS}
+monitor:
+  metricsEndpoint: /prometheus
+  runningQueriesMetricName: trino_execution_name_QueryManager_RunningQueries
+  metricMaximumValues:
+    a: ${ENV:MOST}
+    b: many
+    c: 2
+additionalStatementPaths: ['/${ENV:GROUP}', '${ENV:NOBODY}']
+extraWhitelistPaths:
+  - [x]
+",
+        );
+        for expected in [
+            "config.yaml:1: `dataStore.queryHistoryHoursRetention`: `0`, expected 1 to 876600",
+            "config.yaml:4: `monitor.metricsEndpoint`: Warren asks for `/metrics` alone",
+            "config.yaml:7: `monitor.metricMaximumValues.a`: the environment variable `MOST`",
+            "config.yaml:8: `monitor.metricMaximumValues.b`: not a number",
+            "config.yaml:10: `additionalStatementPaths`: the environment variable `NOBODY`",
+            "config.yaml:12: `extraWhitelistPaths`: not a text",
+            "\"/bi\"",
+            "\"trino_metadata_name_DiscoveryNodeManager_ActiveNodeCount\"",
+        ] {
+            assert!(told.contains(expected), "{expected}: {told}");
+        }
+        assert!(!told.contains("runningQueriesMetricName"), "{told}");
     }
 }

@@ -10,8 +10,6 @@ use super::{Backend, Finding, Grade, Place, names};
 
 /// The operators' port.
 const ADMIN_PORT: u16 = 8081;
-/// The least and most that the history may be kept, in hours.
-const KEEP_HOURS: std::ops::RangeInclusive<u64> = 1..=876_600;
 
 /// The settings, and what is in them.
 #[derive(Debug)]
@@ -169,7 +167,7 @@ impl Writer<'_> {
         self.line("[store]");
         self.line("# For several gateways: \"mysql://user:password@host:3306/warren\", not the Java gateway's own.");
         self.set("url", "sqlite:warren.db");
-        if let Some(hours) = java.keep_hours.filter(|hours| KEEP_HOURS.contains(hours)) {
+        if let Some(hours) = java.keep_hours {
             self.set("keep_history", &format!("{hours}h"));
         }
         self.line("");
@@ -187,13 +185,16 @@ impl Writer<'_> {
 
     fn paths(&mut self) {
         let java = self.java;
-        let extra: Vec<&String> =
-            java.extra_paths.iter().filter(|path| Regex::new(path).is_ok()).collect();
-        for path in java.extra_paths.iter().filter(|path| !extra.contains(path)) {
+        let mut extra = Vec::new();
+        for (line, path) in &java.extra_paths {
+            if Regex::new(path).is_ok() {
+                extra.push(path);
+                continue;
+            }
             let path = path.escape_debug();
             let text =
                 format!("`extraWhitelistPaths`: `{path}` is no regular expression of Rust's");
-            self.findings.push(Finding::left(Place::of(self.file, 1), text));
+            self.findings.push(Finding::left(Place::of(self.file, *line), text));
         }
         if java.statement_paths.is_empty() && extra.is_empty() {
             return;
