@@ -6,6 +6,7 @@ mod parser;
 mod token;
 
 pub(super) use self::parser::{condition, statements};
+pub(super) use self::token::names_one;
 
 /// An expression.
 #[derive(Debug, Clone, PartialEq, Eq)]

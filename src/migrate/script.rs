@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use super::lua::{Translator, USER, block};
+use super::lua::{Helper, Translator, USER, block};
 use super::mvel::{self, Expr, Unknown};
 use super::rules::{Rule, Source};
 use super::{Finding, Place};
@@ -86,6 +86,7 @@ pub(super) fn write(
         uses_result |= translator.uses_result;
         is_open |= translator.has_open_group;
     }
+    let asks_user = helpers.contains(&Helper::User);
     let mut text = head(file, !rules.is_empty());
     for helper in helpers {
         text.push('\n');
@@ -94,6 +95,9 @@ pub(super) fn write(
     text.push_str("\nfunction route(request)\n");
     if !rules.is_empty() {
         text.push_str("  local group, rule\n");
+    }
+    if asks_user {
+        text.push_str("  local user = user_of(request)\n");
     }
     for (name, is_used) in [("state", uses_state), ("result", uses_result)] {
         if is_used {
@@ -210,7 +214,7 @@ fn translated(
 }
 
 fn touches(action: &str) -> bool {
-    action.contains("result") || action.contains("state")
+    mvel::names_one(action, &["result", "state"])
 }
 
 /// The `if` of a condition, on as many lines as it needs.

@@ -54,7 +54,7 @@ name: all
 condition: "true"
 actions:
   - System.out.println("x")
-  - log.info("x")
+  - log.info("x of the estate")
   - result.put("routingGroup", "bi")
 "#;
 
@@ -78,7 +78,7 @@ fn rules_become_lua() {
           --     result.put("routingGroup", "web")
 
           -- Rule `all` (rules.yml:15, priority 0)
-          -- LEFT OUT: log.info("x")
+          -- LEFT OUT: log.info("x of the estate")
           group = "bi"
           rule = "all"
 
@@ -223,6 +223,21 @@ fn the_rules_file_may_be_named_by_the_environment() {
     let environment = |name: &str| (name == "DIR").then(|| "/etc/gateway".to_owned());
     let path = rules_path(File { name: "config.yaml", text }, &environment).unwrap();
     assert_eq!(path.as_deref(), Some("/etc/gateway/rules.yml"));
+}
+
+#[test]
+fn credentials_are_read_once() {
+    let rule = |name: &str| {
+        format!(
+            "---\nname: {name}\ncondition: trinoRequestUser.userExistsAndEquals(\"{name}\")\n\
+             actions: ['result.put(\"routingGroup\", \"bi\")']\n"
+        )
+    };
+    let script = migrated(CONFIG, &(rule("ana") + &rule("bo"))).script;
+    assert_eq!(script.matches("  local user = user_of(request)\n").count(), 1, "{script}");
+    assert_eq!(script.matches("user_of(request)").count(), 2, "{script}");
+    assert!(script.contains("  if user == \"bo\" then\n"), "{script}");
+    assert!(!migrated(CONFIG, RULES).script.contains("user_of"));
 }
 
 #[test]

@@ -16,6 +16,7 @@ pub(in crate::migrate) enum Helper {
     Add,
     SchemaNames,
     Catalogs,
+    /// `route` asks it once, and keeps the answer as `user`.
     User,
 }
 

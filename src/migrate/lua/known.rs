@@ -131,14 +131,14 @@ impl Translator {
 
     pub(super) fn user(&mut self, name: &str, given: &[Expr]) -> Result<Code, Unknown> {
         let code = match (property(name).as_str(), given) {
-            ("user", []) => Code::call("user_of(request)", Kind::Optional),
-            ("userExists", []) => Code::compare("user_of(request) ~= nil"),
+            ("user", []) => Code::call("user", Kind::Optional),
+            ("userExists", []) => Code::compare("user ~= nil"),
             ("userExistsAndEquals", [user]) => {
                 let user = self.expr(user)?;
                 if !matches!(user.kind, Kind::Text | Kind::MaybeText | Kind::Any) {
                     return unknown(format!("a user by the name `{}`", user.text));
                 }
-                Code::compare(format!("user_of(request) == {}", user.text))
+                Code::compare(format!("user == {}", user.text))
             }
             _ => return unknown(format!("`{name}` of trinoRequestUser")),
         };

@@ -65,6 +65,17 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Token>, Unknown> {
     Ok(tokens)
 }
 
+/// Whether one of these words stands in a text, other than in quotes or in a comment; or within it at
+/// all, if its words cannot be read.
+pub(in crate::migrate) fn names_one(text: &str, words: &[&str]) -> bool {
+    match tokens(text) {
+        Ok(tokens) => tokens
+            .iter()
+            .any(|token| matches!(token, Token::Word(word) if words.contains(&word.as_str()))),
+        Err(_) => words.iter().any(|word| text.contains(word)),
+    }
+}
+
 /// The length of a comment that begins here.
 fn comment(rest: &str) -> Option<usize> {
     if rest.starts_with("//") {
@@ -127,6 +138,19 @@ mod tests {
             Err(unknown) => format!("error: {unknown}"),
         };
         assert_eq!(told, expected, "{text}");
+    }
+
+    #[test]
+    fn words_in_quotes_name_nothing() {
+        for (text, expected) in [
+            ("log.info(\"statement of state\")", false),
+            ("log.info(estate) // state", false),
+            ("log.info(state.get(\"a\"))", true),
+            ("log.info(@ state)", true),
+            ("log.info(@)", false),
+        ] {
+            assert_eq!(names_one(text, &["result", "state"]), expected, "{text}");
+        }
     }
 
     #[test]
