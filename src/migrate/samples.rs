@@ -37,12 +37,22 @@ pub(super) fn write(rules: &[Understood], count: usize) -> (String, usize) {
         }
     };
     let plain = Request::default();
-    if let Some(outcome) = decide(rules, &plain) {
-        add("a request that says nothing of itself", &plain, &outcome);
+    let mut unsure = BTreeSet::new();
+    match decide(rules, &plain) {
+        Ok(outcome) => add("a request that says nothing of itself", &plain, &outcome),
+        Err(rule) => {
+            unsure.insert(rule);
+        }
     }
     for rule in rules {
         for request in wishes(&rule.condition) {
-            let Some(outcome) = decide(rules, &request) else { continue };
+            let outcome = match decide(rules, &request) {
+                Ok(outcome) => outcome,
+                Err(rule) => {
+                    unsure.insert(rule);
+                    continue;
+                }
+            };
             let fires = outcome.fired.contains(&rule.name);
             if fires {
                 untested.remove(rule.name.as_str());
@@ -54,6 +64,14 @@ pub(super) fn write(rules: &[Understood], count: usize) -> (String, usize) {
     if !untested.is_empty() {
         text.push_str("\n-- Without a case of their own, since no request could be made of their conditions:\n");
         for name in untested {
+            text.extend(["--   ", name, "\n"]);
+        }
+    }
+    if !unsure.is_empty() {
+        text.push_str(
+            "\n-- It is not sure what these rules do with some requests, so those have no case:\n",
+        );
+        for name in unsure {
             text.extend(["--   ", name, "\n"]);
         }
     }

@@ -29,17 +29,15 @@ enum Worth {
 /// What rules remember while they run.
 type State = BTreeMap<String, Worth>;
 
-/// Lets all rules run. `None`: it is not sure what they do.
-pub(super) fn decide(rules: &[Understood], request: &Request) -> Option<Outcome> {
+/// Lets all rules run. `Err`: the name of the first of which it is not sure what it does. It may even
+/// fail, and then no rule behind it counts.
+pub(super) fn decide<'a>(rules: &'a [Understood], request: &Request) -> Result<Outcome, &'a str> {
     let mut outcome = Outcome::default();
     let mut run = Run { request, state: State::new() };
     for rule in rules {
-        if run.truth(&rule.condition)? {
-            outcome.fired.insert(rule.name.clone());
-            run.act(&rule.actions, rule, &mut outcome)?;
-        }
+        run.fire(rule, &mut outcome).ok_or(rule.name.as_str())?;
     }
-    Some(outcome)
+    Ok(outcome)
 }
 
 /// The name of the header that an expression asks for, in small letters.
@@ -87,6 +85,14 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    fn fire(&mut self, rule: &Understood, outcome: &mut Outcome) -> Option<()> {
+        if self.truth(&rule.condition)? {
+            outcome.fired.insert(rule.name.clone());
+            self.act(&rule.actions, rule, outcome)?;
+        }
+        Some(())
+    }
+
     fn truth(&self, expr: &Expr) -> Option<bool> {
         match self.value(expr)? {
             Worth::Bool(truth) => Some(truth),
