@@ -121,7 +121,7 @@ impl Held {
         let waiter = Waiter::new(id.clone(), user.into(), order.size(), now, bounds.max_wait);
         let waiter = Waiter { others: order.wish.others.clone(), ..waiter };
         let line = books.lines.entry(order.wish.group.clone()).or_default();
-        let place = match line.join(waiter, order.priority, bounds) {
+        let place = match line.join(waiter, order.priority, index, bounds) {
             Ok(place) => place,
             Err(full) => return Joined::Full(full),
         };
@@ -503,6 +503,21 @@ url = \"http://127.0.0.1:2\"
         let larger = bed.join("dan", "bi olap", 11, "olap");
         assert!(matches!(larger, Joined::Free(_)), "but one of a larger priority does");
         assert!(bed.goes(&there, "olap") && bed.goes(&both, "olap"));
+    }
+
+    #[test]
+    fn one_whose_line_was_forgotten_takes_nobodys_place() {
+        let bed = Bed::new();
+        let ann = bed.held("ann", "bi");
+        let Turn::Go(going) = bed.turn(&ann, "bi") else { panic!("nobody is before it") };
+        bed.held.sweep(Duration::from_secs(300));
+        let bob = bed.held("bob", "bi");
+        going.failed();
+        let waits = |ticket: &Ticket| matches!(bed.turn(ticket, "nowhere"), Turn::Wait { .. });
+        assert!(waits(&ann) && waits(&bob));
+        assert!(!bed.goes(&ann, "bi"), "it rests");
+        let Turn::Go(going) = bed.turn(&bob, "bi") else { panic!("it is next") };
+        assert_eq!(going.stake.as_ref().map(|(_, waiter)| &waiter.id), Some(&bob.id));
     }
 
     #[test]

@@ -136,8 +136,8 @@ impl Books {
         }
         let is_open = |other: &&GroupName| {
             let theirs = self.lines.get(*other);
-            goes_before(line.and_then(|line| line.next_for(other, now)))
-                && theirs.is_none_or(|line| line.is_free_for(order.priority, now))
+            let first = line.and_then(|line| line.next_for(other, now)).map(|(first, _)| first);
+            goes_before(first) && theirs.is_none_or(|line| line.is_free_for(order.priority, now))
         };
         Open::Others(others.iter().filter(is_open).cloned().collect())
     }
@@ -149,10 +149,13 @@ impl Books {
         self.over.push_back((now + MEMORY, id.clone()));
     }
 
-    /// Wakes the requests of who is next, in the line and for further groups.
+    /// Wakes the requests of who is next, in the line and for further groups, and of who may go to this
+    /// one from other lines.
     pub(super) fn wake_next(&self, group: &GroupName, now: Instant) {
         let firsts = self.lines.get(group).into_iter().flat_map(|line| line.firsts(now));
-        for entry in firsts.filter_map(|waiter| self.queries.get(&waiter.id)) {
+        let others = self.lines.values().filter_map(|line| line.next_for(group, now));
+        let waiters = firsts.chain(others.map(|(_, waiter)| waiter));
+        for entry in waiters.filter_map(|waiter| self.queries.get(&waiter.id)) {
             entry.changed.send_replace(());
         }
     }

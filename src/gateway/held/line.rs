@@ -29,6 +29,7 @@ const AWAY: Duration = Duration::from_secs(2);
 pub struct Place {
     priority: Reverse<Priority>,
     round: u64,
+    /// No two queries have the same.
     arrival: u64,
 }
 
@@ -93,7 +94,6 @@ pub struct Line {
     /// Who may go to each further group.
     further: HashMap<GroupName, BTreeSet<Place>>,
     bytes: usize,
-    arrivals: u64,
 }
 
 /// How users take turns with queries of one priority.
@@ -137,11 +137,13 @@ impl Waiter {
 }
 
 impl Line {
-    /// Gives `waiter` a place behind all of its priority, or says why there is none.
+    /// Gives `waiter` a place behind all of its priority, or says why there is none. `arrival` rises with
+    /// each query, also of lines that are gone: one of those may still stand here again.
     pub fn join(
         &mut self,
         waiter: Waiter,
         priority: Priority,
+        arrival: u64,
         bounds: &Hold,
     ) -> Result<Place, Full> {
         if self.places.len() >= bounds.max_queries {
@@ -154,8 +156,7 @@ impl Line {
             return Err(Full::User);
         }
         let round = self.turns.get(&priority).map_or(0, |turns| turns.next_of(&waiter.user));
-        self.arrivals += 1;
-        let place = Place { priority: Reverse(priority), round, arrival: self.arrivals };
+        let place = Place { priority: Reverse(priority), round, arrival };
         self.put(place, waiter);
         Ok(place)
     }
@@ -217,17 +218,17 @@ impl Line {
         waiters.find(|(_, waiter)| waiter.is_there(now)).map(|(place, waiter)| (*place, waiter))
     }
 
-    /// The place of the first that may go to `other` too and whose client is there at `now`.
-    pub fn next_for(&self, other: &GroupName, now: Instant) -> Option<Place> {
-        let is_there = |place: &Place| self.places.get(place).is_some_and(|it| it.is_there(now));
-        self.further.get(other)?.iter().copied().find(is_there)
+    /// The first that may go to `other` too and whose client is there at `now`.
+    pub fn next_for(&self, other: &GroupName, now: Instant) -> Option<(Place, &Waiter)> {
+        let places = self.further.get(other)?.iter();
+        let mut waiters = places.filter_map(|place| Some((*place, self.places.get(place)?)));
+        waiters.find(|(_, waiter)| waiter.is_there(now))
     }
 
     /// Who may go at `now`: who is next, and the first for each further group.
     pub fn firsts(&self, now: Instant) -> impl Iterator<Item = &Waiter> {
-        let next = self.next(now).map(|(place, _)| place);
         let further = self.further.keys().filter_map(move |other| self.next_for(other, now));
-        next.into_iter().chain(further).filter_map(move |place| self.places.get(&place))
+        self.next(now).into_iter().chain(further).map(|(_, waiter)| waiter)
     }
 
     /// Whether nobody who is there at `now` goes before a newcomer of this priority.
@@ -326,7 +327,8 @@ mod tests {
                 let user: Arc<str> = name[..1].into();
                 let waiter = Waiter::new(id, user, 10, self.now, BOUNDS.max_wait);
                 let priority = name.split_once(':').map(|(_, number)| priority(number));
-                let place = self.line.join(waiter, priority.unwrap_or_default(), &BOUNDS);
+                let arrival = self.names.len() as u64;
+                let place = self.line.join(waiter, priority.unwrap_or_default(), arrival, &BOUNDS);
                 let place = place.expect("there is room");
                 self.names.insert(place, name.to_owned());
             }
@@ -473,7 +475,7 @@ mod tests {
         let mut come = |user: &str, bytes: usize, bounds: Hold| {
             let id = QueryId::of_held("20260101_000000", 1, CoordinatorId::drawn([0; 5]));
             let waiter = Waiter::new(id, user.into(), bytes, now, bounds.max_wait);
-            bed.line.join(waiter, Priority::default(), &bounds).err()
+            bed.line.join(waiter, Priority::default(), 9, &bounds).err()
         };
         assert_eq!(come("c", 10, Hold { max_queries: 3, ..BOUNDS }), Some(Full::Queries));
         assert_eq!(come("c", 10, Hold { max_bytes: 39, ..BOUNDS }), Some(Full::Bytes));
