@@ -163,8 +163,9 @@ pub(super) fn compiled(config: &Config) -> Result<RuleSet, RulesError> {
 /// What the rules decide; one for a cluster that the settings do not have is a failure of the rules.
 fn decided(rules: &Arc<RuleSet>, facts: &Facts<'_>, config: &Config) -> Decision {
     rules.placed(engine::decide(rules, facts), |name| {
-        let cluster = config.clusters.iter().find(|cluster| cluster.name == *name)?;
-        Some(cluster.group.clone())
+        let mut clusters = config.clusters.iter();
+        let found = clusters.find(|cluster| cluster.name == *name).map(|it| it.group.clone());
+        found.ok_or_else(|| config.clusters.iter().map(|it| it.name.clone()).collect())
     })
 }
 

@@ -30,6 +30,10 @@ impl Standings for Fleet {
     fn cluster_standing(&self, name: &ClusterName) -> Option<ClusterStanding> {
         self.cluster(name).map(|cluster| of(cluster))
     }
+
+    fn cluster_names(&self) -> Vec<ClusterName> {
+        self.clusters.iter().map(|cluster| cluster.name().clone()).collect()
+    }
 }
 
 fn of(cluster: &Cluster) -> ClusterStanding {

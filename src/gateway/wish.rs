@@ -3,11 +3,15 @@
 use crate::cluster::registry::Fleet;
 use crate::cluster::wish::Wish;
 use crate::route::rules::RuleSet;
+use crate::route::standing::Standings;
 use crate::route::verdict::Decision;
 
 /// The same decision; one for a cluster that does not exist is a failure of the rules.
 pub fn checked(decision: Decision, rules: &RuleSet, fleet: &Fleet) -> Decision {
-    rules.placed(decision, |name| Some(fleet.cluster(name)?.settings().group.clone()))
+    rules.placed(decision, |name| {
+        let group = fleet.cluster(name).map(|cluster| cluster.settings().group.clone());
+        group.ok_or_else(|| fleet.cluster_names())
+    })
 }
 
 /// Where the decision lets a query go, as far as `fleet` has it, else to the default group.
@@ -87,7 +91,10 @@ url = \"http://127.0.0.1:2\"
         assert_eq!((pinned.group.as_str(), pinned.error), ("olap", None));
         let failed = checked(decision(&["bi"], Some("olap-red")), &rules, &fleet);
         let failure = failed.error.expect("a failure");
-        assert_eq!(failure.to_string(), "no cluster is named `olap-red`");
+        assert_eq!(
+            failure.to_string(),
+            "no cluster is named `olap-red`, known: `bi-blue`, `olap-blue`"
+        );
         assert_eq!((failed.group.as_str(), failed.cluster), ("bi", None));
     }
 }

@@ -267,17 +267,17 @@ impl RuleSet {
         &self.groups.default
     }
 
-    /// The same decision, in the group of the cluster that it names, which `group_of` tells. `None`: there
-    /// is no such cluster, which is a failure of these rules.
+    /// The same decision, in the group of the cluster that it names, which `group_of` tells. An error,
+    /// which is a failure of these rules: there is no such cluster, but these.
     pub fn placed(
         &self,
         decision: Decision,
-        group_of: impl FnOnce(&ClusterName) -> Option<GroupName>,
+        group_of: impl FnOnce(&ClusterName) -> Result<GroupName, Vec<ClusterName>>,
     ) -> Decision {
         let Some(name) = &decision.cluster else { return decision };
         match group_of(name) {
-            Some(group) => Decision { group, ..decision },
-            None => self.groups.failed(no_cluster(name.as_str())),
+            Ok(group) => Decision { group, ..decision },
+            Err(known) => self.groups.failed(no_cluster(name.as_str(), &known)),
         }
     }
 

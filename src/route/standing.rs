@@ -10,6 +10,8 @@ pub trait Standings: Debug + Send + Sync {
     fn group_standing(&self, name: &GroupName) -> Option<GroupStanding>;
     /// How a cluster of that name stands, if there is one.
     fn cluster_standing(&self, name: &ClusterName) -> Option<ClusterStanding>;
+    /// The clusters that there are, for a message about one that is not.
+    fn cluster_names(&self) -> Vec<ClusterName>;
 }
 
 /// How a group stands.
@@ -72,5 +74,9 @@ impl Standings for AllIdle {
             running: 0,
             load: 0,
         })
+    }
+
+    fn cluster_names(&self) -> Vec<ClusterName> {
+        Vec::new()
     }
 }

@@ -37,9 +37,13 @@ impl UserData for Clusters {
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
         methods.add_meta_method(MetaMethod::Index, |_, this, name: LuaString| {
             let name = name.to_string_lossy();
-            let unknown = || raised(no_cluster(&name).message);
-            let cluster = ClusterName::parse(&name).map_err(|_| unknown())?;
-            this.0.read(|facts| facts.standings.cluster_standing(&cluster))?.ok_or_else(unknown)
+            this.0.read(|facts| {
+                let named = ClusterName::parse(&name).ok();
+                let standing = named.and_then(|name| facts.standings.cluster_standing(&name));
+                standing.ok_or_else(|| {
+                    raised(no_cluster(&name, &facts.standings.cluster_names()).message)
+                })
+            })?
         });
     }
 }

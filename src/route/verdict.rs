@@ -16,6 +16,8 @@ use crate::ids::{ClusterName, GroupName};
 const RULE_MAX: usize = 64;
 /// The longest reason, and the longest text of a refusal, in bytes: it is stored with each query.
 const REASON_MAX: usize = 512;
+/// How many clusters a message names at most.
+const CLUSTERS_TOLD: usize = 20;
 /// What an answer must be, for messages.
 pub(super) const EXPECTED: &str = "expected nil, the name of a group, or a table such as \
      { group = \"…\", rule = \"…\", reason = \"…\" }";
@@ -235,8 +237,8 @@ impl Groups {
             "group" => into.group = self.named(&text(key, value)?)?,
             "cluster" => {
                 let name = text(key, value)?;
-                let name = ClusterName::parse(&name).map_err(|_| no_cluster(&name))?;
-                into.cluster = Some(name);
+                let named = ClusterName::parse(&name).map_err(|_| no_cluster(&name, &[]))?;
+                into.cluster = Some(named);
             }
             "priority" => into.priority = Some(Priority::read(&value).map_err(bad)?),
             "reject" => into.reject = Some(short(key, text(key, value)?, REASON_MAX)?),
@@ -304,9 +306,15 @@ fn short(field: &str, text: String, max: usize) -> Result<String, RuleFailure> {
     Ok(text)
 }
 
-/// That an answer names a cluster that does not exist.
-pub(super) fn no_cluster(name: &str) -> RuleFailure {
-    let message = format!("no cluster is named `{}`", shown(name));
+/// That an answer names a cluster that does not exist; `known` are those that do, where that is known.
+pub(super) fn no_cluster(name: &str, known: &[ClusterName]) -> RuleFailure {
+    let mut message = format!("no cluster is named `{}`", shown(name));
+    if !known.is_empty() {
+        let (told, more) = known.split_at(known.len().min(CLUSTERS_TOLD));
+        let told: Vec<_> = told.iter().map(|name| format!("`{name}`")).collect();
+        let more = if more.is_empty() { "" } else { " and more" };
+        message = format!("{message}, known: {}{more}", told.join(", "));
+    }
     RuleFailure { kind: FailureKind::UnknownCluster, message, line: None }
 }
 

@@ -249,6 +249,10 @@ impl Standings for Told {
             load: state.load.unwrap_or_default(),
         })
     }
+
+    fn cluster_names(&self) -> Vec<ClusterName> {
+        AllIdle.cluster_names()
+    }
 }
 
 impl Expect {

@@ -142,6 +142,10 @@ impl Standings for Busy {
         let idle = AllIdle.cluster_standing(name)?;
         (name.as_str() == "bi-blue").then(|| ClusterStanding { group: "bi".to_owned(), ..idle })
     }
+
+    fn cluster_names(&self) -> Vec<ClusterName> {
+        vec![ClusterName::parse("bi-blue").unwrap()]
+    }
 }
 
 #[test]
@@ -173,7 +177,8 @@ fn how_groups_and_clusters_stand() {
         "return request.source and cluster['bi-bule'].ready and 'bi'",
         &Facts { standings: Arc::new(Busy), ..Facts::plain(&headers(&[("X-Trino-Source", "a")])) },
     );
-    expect!["bi | runtime: line 2: no cluster is named `bi-bule`"].assert_eq(&shown(&decision));
+    expect!["bi | runtime: line 2: no cluster is named `bi-bule`, known: `bi-blue`"]
+        .assert_eq(&shown(&decision));
 }
 
 #[test]
