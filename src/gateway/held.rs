@@ -357,45 +357,15 @@ impl Drop for Going<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
     use std::slice;
 
-    use pingora::http::RequestHeader;
-
+    use super::line::tests::BOUNDS;
     use super::*;
-    use crate::cluster::registry::{Fleet, Registry};
+    use crate::cluster::registry::Fleet;
     use crate::cluster::wish::Wish;
-    use crate::config::{self, PublicUrl, Scheme};
-    use crate::history::record::Request;
+    use crate::gateway::wish::tests::fleet;
     use crate::ids::ClusterName;
-    use crate::listener::Client;
     use crate::route::priority::Priority;
-    use crate::store::Intent;
-
-    /// Each cluster has the name of its group.
-    const CONFIG: &str = "\
-[rules]
-default_group = \"bi\"
-[[groups]]
-name = \"bi\"
-[[groups]]
-name = \"olap\"
-[[clusters]]
-name = \"bi\"
-group = \"bi\"
-url = \"http://127.0.0.1:1\"
-[[clusters]]
-name = \"olap\"
-group = \"olap\"
-url = \"http://127.0.0.1:2\"
-";
-
-    const BOUNDS: Hold = Hold {
-        max_wait: Duration::from_secs(300),
-        max_queries: 1000,
-        max_bytes: 1 << 20,
-        per_user: 100,
-    };
 
     struct Bed {
         held: Held,
@@ -404,10 +374,7 @@ url = \"http://127.0.0.1:2\"
 
     impl Bed {
         fn new() -> Self {
-            let config = config::parse(CONFIG, Path::new("/etc/warren/warren.toml"));
-            let config = Arc::new(config.expect("good settings"));
-            let fleet = Registry::new(config, |_| Intent::Active).fleet();
-            Self { held: Held::new(Arc::new(Metrics::default())), fleet }
+            Self { held: Held::new(Arc::new(Metrics::default())), fleet: fleet() }
         }
 
         /// Takes a place in the group `room`, the only one with any, if that is open.
@@ -417,7 +384,7 @@ url = \"http://127.0.0.1:2\"
                 Open::Others(others) => others.clone(),
             };
             let group = groups.iter().find(|group| group.as_str() == room)?;
-            let cluster = ClusterName::parse(group.as_str()).expect("a good name");
+            let cluster = ClusterName::parse(&format!("{group}-blue")).expect("a good name");
             Some(Reservation::new(self.fleet.cluster(&cluster).expect("it is there").clone()))
         }
 
@@ -453,24 +420,12 @@ url = \"http://127.0.0.1:2\"
     }
 
     fn order(groups: &str, priority: i64) -> Arc<Order> {
-        let origin = PublicUrl { scheme: Scheme::Http, authority: "t".into() };
         let names = groups.split(' ').map(GroupName::parse);
         let mut names = names.map(|name| name.expect("a good name"));
         let group = names.next().expect("a group");
-        Arc::new(Order {
-            head: RequestHeader::build("POST", b"/v1/statement", None).expect("a head"),
-            request: Request { path: String::new(), listener: String::new(), ..Request::bare() },
-            text: "SELECT 1".into(),
-            client: Client {
-                address: "10.0.0.9".parse().expect("an address"),
-                forwarded_for: "10.0.0.9".into(),
-                origin,
-            },
-            wish: Wish { group, others: names.collect(), cluster: None },
-            rule: None,
-            priority: Priority::of(priority).expect("from 1 to 100"),
-            held_id: None,
-        })
+        let wish = Wish { group, others: names.collect(), cluster: None };
+        let priority = Priority::of(priority).expect("from 1 to 100");
+        Arc::new(Order { priority, ..Order::bare("SELECT 1".into(), wish) })
     }
 
     #[test]

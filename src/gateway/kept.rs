@@ -120,29 +120,39 @@ impl Books {
 }
 
 #[cfg(test)]
+impl Order {
+    /// Of tests: a statement whose head and request take no memory that counts.
+    pub(super) fn bare(text: Bytes, wish: Wish) -> Self {
+        use crate::config::{PublicUrl, Scheme};
+        let origin = PublicUrl { scheme: Scheme::Http, authority: "t".into() };
+        let address = "10.0.0.9";
+        Self {
+            head: RequestHeader::build("POST", b"/v1/statement", None).expect("a head"),
+            request: Request { path: String::new(), listener: String::new(), ..Request::bare() },
+            text,
+            client: Client {
+                address: address.parse().expect("an address"),
+                forwarded_for: address.into(),
+                origin,
+            },
+            wish,
+            rule: None,
+            priority: Priority::default(),
+            held_id: None,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::{PublicUrl, Scheme};
     use crate::ids::GroupName;
 
     fn order(bytes: usize) -> Arc<Order> {
-        let origin = PublicUrl { scheme: Scheme::Http, authority: "t".into() };
-        Arc::new(Order {
-            head: RequestHeader::build("POST", b"/v1/statement", None).expect("a head"),
-            request: Request { path: String::new(), listener: String::new(), ..Request::bare() },
-            text: vec![b'x'; bytes].into(),
-            client: Client {
-                address: "10.0.0.9".parse().expect("an address"),
-                forwarded_for: "10.0.0.9".into(),
-                origin,
-            },
-            wish: GroupName::parse("bi").expect("a good name").into(),
-            rule: None,
-            priority: Priority::default(),
-            held_id: None,
-        })
+        let group = GroupName::parse("bi").expect("a good name");
+        Arc::new(Order::bare(vec![b'x'; bytes].into(), group.into()))
     }
 
     fn id(index: u32) -> QueryId {

@@ -25,7 +25,7 @@ pub fn of(decision: &Decision, fleet: &Fleet) -> Wish {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::path::Path;
     use std::sync::Arc;
 
@@ -53,7 +53,8 @@ group = \"olap\"
 url = \"http://127.0.0.1:2\"
 ";
 
-    fn fleet() -> Arc<Fleet> {
+    /// Two groups with a cluster each.
+    pub(in crate::gateway) fn fleet() -> Arc<Fleet> {
         let config = config::parse(CONFIG, Path::new("/etc/warren/warren.toml"));
         Registry::new(Arc::new(config.expect("good settings")), |_| Intent::Active).fleet()
     }

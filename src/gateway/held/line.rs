@@ -296,11 +296,11 @@ impl Turns {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::ids::CoordinatorId;
 
-    const BOUNDS: Hold = Hold {
+    pub(in crate::gateway::held) const BOUNDS: Hold = Hold {
         max_wait: Duration::from_secs(300),
         max_queries: 1000,
         max_bytes: 1 << 20,
