@@ -88,6 +88,7 @@ impl Analysis<'_> {
     pub fn doubt(&mut self, why: &str) {
         self.is_fully_read = false;
         self.is_read_only = false;
+        self.is_metadata &= self.kind == Some(Kind::Describe);
         self.parse_error = Some(why.to_owned());
     }
 

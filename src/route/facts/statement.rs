@@ -126,7 +126,8 @@ mod tests {
         let tables: Vec<_> = known.tables.iter().map(ToString::to_string).collect();
         let kind = known.kind.map_or("?", |kind| kind.as_str());
         let error = known.parse_error.unwrap_or_default();
-        let told = format!("{kind} {} {} {error}", tables.join(","), known.is_read_only);
+        let metadata = if known.is_metadata { " metadata" } else { "" };
+        let told = format!("{kind} {} {}{metadata} {error}", tables.join(","), known.is_read_only);
         assert_eq!(told.trim_end(), expected, "{text}");
     }
 
@@ -142,6 +143,19 @@ mod tests {
         );
         let prepared = [session[0], session[1], ("x-trino-prepared-statement", "p=DELETE+FROM+u")];
         check("EXECUTE p", false, &prepared, "DELETE hive.web.u false");
+        check("SELECT 1", false, &[], "SELECT  true metadata");
+        check(
+            "SELECT 1",
+            true,
+            &[],
+            "SELECT  false the statement is longer than `limits.statement`, only its beginning was read",
+        );
+        check(
+            "SHOW TABLES",
+            true,
+            &[],
+            "DESCRIBE  false metadata the statement is longer than `limits.statement`, only its beginning was read",
+        );
         check(
             "SELECT 1",
             false,
