@@ -109,6 +109,12 @@ impl Changes {
                      or `hive.bucket_execution_enabled`"
                 ));
             }
+            if name.len().max(value.len()) > VALUE_MAX {
+                let name = shown(name);
+                return Err(format!(
+                    "the session property `{name}` has a name or value of more than {VALUE_MAX} bytes"
+                ));
+            }
             self.session.push((name.to_owned(), value.to_owned()));
         }
         self.session.sort();
@@ -125,8 +131,8 @@ impl Changes {
 }
 
 fn header(name: &str) -> Result<HeaderName, String> {
-    let header = HeaderName::try_from(name)
-        .map_err(|_| format!("`{}` is no name of a header", shown(name)))?;
+    let header = HeaderName::try_from(name).ok().filter(|_| name.len() <= VALUE_MAX);
+    let header = header.ok_or_else(|| format!("`{}` is no name of a header", shown(name)))?;
     if is_protected(&header) {
         return Err(format!("rules may not change the header `{header}`"));
     }

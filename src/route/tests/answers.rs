@@ -229,6 +229,13 @@ fn what_is_no_answer() {
         ("{ set_headers = { ['X-Trino-User'] = 'x' } }", "rules may not change the header"),
         ("{ set_headers = { ['X-A'] = {} } }", "`set_headers` has a table in it"),
         ("{ set_headers = { ['X-A'] = '\\xff' } }", "`set_headers` has a string that is not UTF-8"),
+        (
+            "{ set_session = { x = ('y'):rep(4097) } }",
+            "the session property `x` has a name or value",
+        ),
+        ("{ set_session = { [('x'):rep(4097)] = 'y' } }", "the session property `xxxx"),
+        ("{ set_headers = { [('x'):rep(4097)] = 'y' } }", "`xxxxxxxx"),
+        ("{ remove_headers = { ('x'):rep(5000) } }", "`xxxxxxxx"),
         ("{ add_client_tags = { 'a,b' } }", "`a,b` is no client tag"),
         ("{ priority = 0 }", "`priority` of the answer is 0, expected a whole number from 1"),
         ("{ priority = 101 }", "`priority` of the answer is 101, expected a whole number"),
