@@ -11,6 +11,7 @@ mod closures;
 pub mod engine;
 pub mod explain;
 pub mod facts;
+pub mod modules;
 pub mod priority;
 pub mod reload;
 mod request;

@@ -14,14 +14,14 @@ use super::problem::{Problem, Readable, status_of};
 use crate::control::rules::{self, Activated, Asker, FILE, Refusal, Trial};
 use crate::gateway::Gateway;
 use crate::route::reload::Source;
-use crate::store::rules::{ActiveRules, RulesRow, TestText};
+use crate::store::rules::{ActiveRules, FileText, RulesRow};
 use crate::store::{StoreError, chain};
 
 /// How many versions a list shows when nobody says it.
 const LISTED: u32 = 20;
 
-/// The largest body of a version: a script and tests at their bounds, as JSON writes them.
-const BODY_MAX: usize = 8 << 20;
+/// The largest body of a version: a script and the files beside it at their bounds, as JSON writes them.
+const BODY_MAX: usize = 12 << 20;
 
 /// Who puts or activates rules when nobody says it.
 const SOMEBODY: &str = "api";
@@ -64,7 +64,7 @@ struct VersionView {
     #[serde(flatten)]
     row: RulesRow,
     script: String,
-    tests: Vec<TestText>,
+    files: Vec<FileText>,
 }
 
 /// What came of putting a version.
@@ -121,7 +121,7 @@ struct How {
 struct WantedRules {
     script: String,
     #[serde(default)]
-    tests: Vec<TestText>,
+    files: Vec<FileText>,
     #[serde(default)]
     comment: String,
     author: Option<String>,
@@ -236,7 +236,7 @@ async fn show(
 ) -> Result<Json<VersionView>, Problem> {
     let found = shared.gateway.store.rules(number).await.map_err(|error| away(&error))?;
     let found = found.ok_or(Refusal::Unknown(number))?;
-    Ok(Json(VersionView { row: found.row, script: found.script, tests: found.tests }))
+    Ok(Json(VersionView { row: found.row, script: found.script, files: found.files }))
 }
 
 async fn put(
@@ -245,9 +245,9 @@ async fn put(
     wanted: Result<Json<WantedRules>, JsonRejection>,
 ) -> Result<(StatusCode, Json<PutView>), Problem> {
     let wanted = wanted.map_err(unread)?;
-    let Json(WantedRules { script, tests, comment, author, activate }) = wanted;
+    let Json(WantedRules { script, files, comment, author, activate }) = wanted;
     let by = asker(author, comment)?;
-    let texts = rules::texts_of(script, tests);
+    let texts = rules::texts_of(script, files);
     let gateway = &shared.gateway;
     if how.dry_run {
         let trial = rules::try_out(gateway, Arc::new(texts)).await?;

@@ -356,7 +356,7 @@ fn rules_are_put_with_the_tests_beside_them() {
     assert_eq!(line, "POST /api/v1/rules HTTP/1.1");
     let test = serde_json::json!({"name": "tests/a.lua", "text": "case"});
     let expected = serde_json::json!({
-        "script": "function route() end", "tests": [test], "comment": "why", "author": "ana",
+        "script": "function route() end", "files": [test], "comment": "why", "author": "ana",
         "activate": true
     });
     assert_eq!(body, expected);
@@ -419,7 +419,7 @@ fn rules_that_are_refused_are_told_with_all_findings() {
 fn versions_of_rules_are_shown() {
     let server = answering(
         "200 OK",
-        r#"{"number":7,"script":"a\n\tb\u001b\n","tests":[{"name":"tests/a.lua","text":"case\n"}]}"#,
+        r#"{"number":7,"script":"a\n\tb\u001b\n","files":[{"name":"tests/a.lua","text":"case\n"}]}"#,
     );
     let admin = format!("http://{}", server.address);
     check(&["rules", "show", "7", "--admin", &admin], &[], expect!["exit 0\na\n\tb�\n"]);

@@ -84,7 +84,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("store.url", Value("sqlite:warren.db"), "URL or secret", Restart, "`sqlite:FILE` for one gateway, `mysql://user:password@host:3306/database` for more"),
     setting("store.keep_history", Value("30d"), "time", Reload, "how long the history of queries is kept"),
     setting("state.folder", Value("warren-state"), "path", Restart, "journal, last known intents and rules, id of this gateway"),
-    setting("rules.file", Value("lua/route.lua"), "path", Reload, "the routing rules, unless a version of the store is active"),
+    setting("rules.file", Value("lua/route.lua"), "path", Reload, "the routing rules, with [what they require](rules.md#several-files) beside them, unless a version of the store is active"),
     setting("rules.default_group", Required, "name", Reload, "where a query goes that no rule names"),
     setting("rules.routing_group_header", Value("false"), "true, false", Reload, "whether clients may name a group by `X-Trino-Routing-Group`"),
     setting("rules.cpu", Value("2ms"), "time", Reload, "the most time that one decision may take"),

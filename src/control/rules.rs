@@ -14,12 +14,13 @@ use tracing::{error, info, warn};
 
 use crate::config::Config;
 use crate::gateway::Gateway;
+use crate::route::modules::Module;
 use crate::route::reload::{Edition, RuleBook, Source, Wanted};
 use crate::route::rules::RulesError;
-use crate::route::suite::TestFile;
+use crate::route::suite::{self, TestFile};
 use crate::route::texts::{Texts, Tried};
 use crate::store::last_known::{self, LastRules};
-use crate::store::rules::{Activation, ActiveRules, NewRules, PutRules, RulesTexts, TestText};
+use crate::store::rules::{Activation, ActiveRules, FileText, NewRules, PutRules, RulesTexts};
 use crate::store::{Store, StoreError, chain};
 use crate::time;
 
@@ -156,26 +157,35 @@ fn last_wanted(last: Option<&LastRules>, why: &str) -> Wanted {
 
 fn edition(texts: RulesTexts) -> Edition {
     let source = Source::of(texts.row.number);
-    Edition { source, texts: Arc::new(texts_of(texts.script, texts.tests)) }
+    Edition { source, texts: Arc::new(texts_of(texts.script, texts.files)) }
 }
 
 fn last_edition(last: LastRules) -> Edition {
     let source = Source::of(last.number);
-    Edition { source, texts: Arc::new(texts_of(last.script, last.tests)) }
+    Edition { source, texts: Arc::new(texts_of(last.script, last.files)) }
 }
 
-/// Rules and tests as operators and the store write them, for a trial.
-pub fn texts_of(script: String, tests: Vec<TestText>) -> Texts {
-    let file = |test: TestText| TestFile { name: test.name, script: test.text.into_bytes() };
-    Texts { script: script.into_bytes(), tests: tests.into_iter().map(file).collect() }
+/// Rules and the files beside them as operators and the store write them, for a trial.
+pub fn texts_of(script: String, mut files: Vec<FileText>) -> Texts {
+    // As they are read beside a rules file: the order is in the hash.
+    files.sort_by(|one, other| one.name.cmp(&other.name));
+    let (tests, modules) =
+        files.into_iter().partition::<Vec<_>, _>(|file| suite::holds(&file.name));
+    let test = |FileText { name, text }| TestFile { name, script: text.into_bytes() };
+    let module = |FileText { name, text }| Module { name, script: text.into_bytes() };
+    Texts {
+        script: script.into_bytes(),
+        modules: modules.into_iter().map(module).collect(),
+        tests: tests.into_iter().map(test).collect(),
+    }
 }
 
-fn stored(texts: &Texts) -> (String, Vec<TestText>) {
+fn stored(texts: &Texts) -> (String, Vec<FileText>) {
     // What came through a trial is UTF-8.
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let tests = texts.tests.iter();
-    let tests = tests.map(|test| TestText { name: test.name.clone(), text: text(&test.script) });
-    (text(&texts.script), tests.collect())
+    let files =
+        texts.files().map(|(name, script)| FileText { name: name.to_owned(), text: text(script) });
+    (text(&texts.script), files.collect())
 }
 
 /// Tries rules, and changes nothing.
@@ -197,7 +207,7 @@ pub async fn try_out(gateway: &Gateway, texts: Arc<Texts>) -> Result<Trial, Refu
 pub async fn put(gateway: &Gateway, texts: Texts, by: Asker) -> Result<(PutRules, Trial), Refusal> {
     let texts = Arc::new(texts);
     let trial = try_out(gateway, texts.clone()).await?;
-    let (script, tests) = stored(&texts);
+    let (script, files) = stored(&texts);
     let new = NewRules {
         hash: trial.hash.clone(),
         author: by.name,
@@ -205,7 +215,7 @@ pub async fn put(gateway: &Gateway, texts: Texts, by: Asker) -> Result<(PutRules
         at_ms: time::unix_ms(),
         in_force: false,
         script,
-        tests,
+        files,
     };
     let put = gateway.store.put_rules(new).await.map_err(Refusal::Unsure)?;
     info!(version = put.row.number, hash = put.row.hash, author = put.row.author, "rules put");
@@ -226,7 +236,7 @@ pub async fn activate(
         Source::Version(number) => {
             let found = gateway.store.rules(number).await?;
             let found = found.ok_or(Refusal::Unknown(number))?;
-            texts_of(found.script, found.tests)
+            texts_of(found.script, found.files)
         }
         Source::File => read_file(gateway).await?,
     };

@@ -13,6 +13,7 @@ use mlua::{AnyUserData, Function, Lua, Value};
 
 use super::answer::{answer, kind_of};
 use super::facts::Facts;
+use super::modules;
 use super::request::{Query, Request, Seat};
 use super::rules::RuleSet;
 use super::sandbox::{self, Guard, Kept, Kill, Limit, Limits};
@@ -107,7 +108,7 @@ fn run(rules: &Arc<RuleSet>, facts: &Facts<'_>) -> Run {
 /// A machine that has just run its file.
 pub(super) struct Loaded {
     pub(super) machine: Machine,
-    /// The functions that the script keeps.
+    /// The functions that the machine keeps.
     pub(super) kept: Vec<Kept>,
     /// What the file took of processor time; making the machine is not in it.
     pub(super) spent: Duration,
@@ -137,6 +138,8 @@ impl Machine {
         let (lua, guard) = sandbox::machine(&names, limits, rules.chunk()).map_err(failed)?;
         let seat = Seat::new(&guard);
         let request = furnish(&lua, &seat, rules).map_err(failed)?;
+        let (require, shelf) = modules::library(&lua, rules.modules()).map_err(failed)?;
+        lua.globals().set("require", require).map_err(failed)?;
 
         let chunk = lua
             .load(rules.bytecode())
@@ -153,7 +156,8 @@ impl Machine {
             let message = format!("at the top level of the file: {}", failure.message);
             RuleFailure { message, ..failure }
         })?;
-        let kept = sandbox::freeze(&lua, rules.chunk()).map_err(failed)?;
+        drop(shelf);
+        let kept = sandbox::freeze(&lua).map_err(failed)?;
         lua.gc_collect().map_err(failed)?;
 
         let route = match lua.globals().get::<Value>("route").map_err(failed)? {

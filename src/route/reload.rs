@@ -9,7 +9,6 @@ mod begin;
 mod look;
 
 use std::fmt;
-use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -113,7 +112,7 @@ pub struct ReloadFailure {
     pub findings: Vec<String>,
     /// The label of a metric.
     pub kind: &'static str,
-    /// The line of the rules file, where it is known.
+    /// The line, where it is known.
     pub line: Option<u32>,
     /// When, in milliseconds since 1970.
     pub at_ms: u64,
@@ -145,10 +144,10 @@ struct Inputs {
 /// What was last found in place of the file, good or bad.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Seen {
-    /// The fingerprint of the rules and their tests.
+    /// The fingerprint of the rules, their modules and their tests.
     Content([u8; 32]),
-    Nothing(io::ErrorKind),
-    TooLarge,
+    /// Why they cannot be read.
+    Nothing(String),
     /// Nobody looked, as the file does not count.
     Unknown,
 }
@@ -225,17 +224,23 @@ impl RuleBook {
     /// Reads the file and runs the script: call it where some milliseconds do not matter.
     pub fn reload(&self, settings: &Rules, groups: &[GroupName]) -> Result<bool, RulesError> {
         let _turn = self.turn();
-        self.reload_in_turn(settings, groups)
+        self.reload_in_turn(settings, groups, None)
     }
 
-    /// The same under the settings that are in force once it is its turn.
-    fn reload_as_known(&self) -> Result<bool, RulesError> {
+    /// The same under the settings that are in force once it is its turn, if the file still is as it was
+    /// found: else somebody is still writing.
+    fn reload_as_known(&self, found: &Seen) -> Result<bool, RulesError> {
         let _turn = self.turn();
         let Inputs { settings, groups, .. } = self.inputs().clone();
-        self.reload_in_turn(&settings, &groups)
+        self.reload_in_turn(&settings, &groups, Some(found))
     }
 
-    fn reload_in_turn(&self, settings: &Rules, groups: &[GroupName]) -> Result<bool, RulesError> {
+    fn reload_in_turn(
+        &self,
+        settings: &Rules,
+        groups: &[GroupName],
+        expected: Option<&Seen>,
+    ) -> Result<bool, RulesError> {
         let known = self.inputs().clone();
         let same_inputs = known.are(settings, groups);
         let is_well = self.status.borrow().last_error.is_none();
@@ -243,6 +248,9 @@ impl RuleBook {
             Inputs { settings: settings.clone(), groups: groups.to_vec(), ..known.clone() };
         let found = next.find();
         let is_file = matches!(next.wanted, Wanted::File);
+        if expected.is_some_and(|expected| *expected != next.seen) {
+            return Ok(false);
+        }
         if same_inputs && (!is_file || (is_well && next.seen == known.seen)) {
             return Ok(false);
         }
@@ -368,8 +376,7 @@ impl Seen {
     fn of(texts: &Result<Texts, RulesError>) -> Self {
         match texts {
             Ok(texts) => Self::Content(texts.print()),
-            Err(RulesError::Unreadable { source, .. }) => Self::Nothing(source.kind()),
-            Err(_) => Self::TooLarge,
+            Err(error) => Self::Nothing(error.in_words()),
         }
     }
 }
@@ -446,12 +453,12 @@ mod tests {
         async fn check(&mut self, script: &str) {
             let status = self.next().await;
             assert_eq!(status.last_error, None);
-            assert_eq!(status.version.hash, hash(script));
+            assert_eq!(status.version.hash, hash(script, &[]));
         }
 
         async fn check_kept(&mut self, script: &str, expected: Expect) {
             let status = self.next().await;
-            assert_eq!(status.version.hash, hash(script));
+            assert_eq!(status.version.hash, hash(script, &[]));
             let text = status.last_error.unwrap().text;
             expected.assert_eq(&text.replace(&self.folder.path().display().to_string(), "…"));
         }
@@ -463,7 +470,7 @@ mod tests {
         let before = watched.book.current();
         watched.write(OLAP);
         watched.check(OLAP).await;
-        assert_eq!(before.version().hash, hash(BI), "a request in flight keeps its set");
+        assert_eq!(before.version().hash, hash(BI, &[]), "a request in flight keeps its set");
 
         watched.write("function route() return 'bi'");
         watched
@@ -531,6 +538,34 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_changed_module_is_seen() {
+        let mut watched = Watched::new(BI);
+        let script = "local group = require 'group' function route() return group end";
+        watched.write(script);
+        watched
+            .check_kept(
+                BI,
+                expect![
+                    "route.lua:1: at the top level of the file: there is no module `group`, expected the name, as a text in the call, of a file `NAME.lua` beside the rules; known: none"
+                ],
+            )
+            .await;
+        for group in ["bi", "olap"] {
+            fs::write(watched.path("group.lua"), format!("return '{group}'")).unwrap();
+            let status = watched.next().await;
+            assert_eq!(status.last_error, None);
+            assert_eq!(
+                status.version.hash,
+                Texts::read(&watched.path("route.lua")).unwrap().hash()
+            );
+        }
+        fs::write(watched.path("group.lua"), "return 'nobody'").unwrap();
+        let status = watched.next().await;
+        let why = status.last_error.unwrap().text;
+        assert!(why.contains("no group is named `nobody`"), "{why}");
+    }
+
+    #[tokio::test]
     async fn a_swapped_link_is_seen() {
         let folder = tempfile::tempdir().unwrap();
         let link = |target: &str, name: &str| {
@@ -563,13 +598,13 @@ mod tests {
 
         let elsewhere = Rules { file: folder.path().join("none.lua"), ..settings.clone() };
         assert_eq!(book.reload(&elsewhere, &groups()).unwrap_err().kind(), "unreadable");
-        assert_eq!(book.current().version().hash, hash(OLAP));
+        assert_eq!(book.current().version().hash, hash(OLAP, &[]));
         assert!(book.status().last_error.is_some());
         assert!(book.reload(&settings, &groups()).unwrap(), "a good load ends the error");
         assert_eq!(book.status().last_error, None);
     }
     fn version(number: u64, script: &str) -> Wanted {
-        let texts = Texts { script: script.as_bytes().to_vec(), tests: Vec::new() };
+        let texts = Texts { script: script.as_bytes().to_vec(), ..Texts::default() };
         Wanted::Version(Edition { source: Source::Version(number), texts: Arc::new(texts) })
     }
 
@@ -588,7 +623,7 @@ mod tests {
         assert_eq!(book.want(bad(), 4, 3).unwrap_err().kind(), "script");
         assert!(book.want(bad(), 4, 4).is_err(), "it still is not in force");
         let status = watched.next().await;
-        assert_eq!((status.source, status.version.hash), (Source::Version(7), hash(OLAP)));
+        assert_eq!((status.source, status.version.hash), (Source::Version(7), hash(OLAP, &[])));
         assert!(status.last_error.is_some());
         let settings = Rules { file: watched.path("route.lua"), ..settings() };
         assert!(book.reload(&settings, &groups()[..1]).is_err(), "neither fits without olap");

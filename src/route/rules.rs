@@ -3,24 +3,26 @@
 //! Promises that a [`RuleSet`] has a `route` that ended and gave answers of the right form on the
 //! probe requests, the same ones when asked twice. What a probe cannot prove is a warning.
 
+mod error;
 mod lint;
 mod probe;
 
 use std::fs::File;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::io::Read;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use mlua::chunk::Compiler;
 use sha2::{Digest, Sha256};
-use thiserror::Error;
 
+pub use self::error::{RuleWarning, RulesError};
 pub(super) use self::probe::again;
 use super::bytecode::runs;
 use super::engine::{Loaded, failure};
+use super::modules::{self, Compiled, Module};
 use super::sandbox::Limits;
-use super::suite::Broken;
+use super::texts::Texts;
 use super::verdict::{Decision, FailureKind, Groups, RuleFailure, no_cluster};
 use crate::config::{RuleHttp, Rules};
 use crate::ids::{ClusterName, GroupName};
@@ -38,140 +40,11 @@ const DIGEST: &str = "digest";
 /// this set.
 static GENERATION: AtomicU64 = AtomicU64::new(1);
 
-/// Why a rules file cannot be used.
-#[derive(Debug, Error)]
-pub enum RulesError {
-    /// The file cannot be read.
-    #[error("rules file `{}` cannot be read", file.display())]
-    Unreadable {
-        /// The file.
-        file: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The file is too large.
-    #[error("rules file `{}` is larger than 1 MiB, expected a short Lua text", file.display())]
-    TooLarge {
-        /// The file.
-        file: PathBuf,
-    },
-    /// The file holds nothing.
-    #[error("rules file `{}` is empty, expected `function route(request) … end`", file.display())]
-    Empty {
-        /// The file.
-        file: PathBuf,
-    },
-    /// The file is no text.
-    #[error("rules file `{}` is not UTF-8 in line {line}, expected a Lua text", file.display())]
-    NotText {
-        /// The file.
-        file: PathBuf,
-        /// The first line that is not UTF-8.
-        line: usize,
-    },
-    /// The script is wrong.
-    #[error("{}: {message}", At(chunk, *line))]
-    Script {
-        /// The name of the file, without its folder.
-        chunk: String,
-        /// The line, where it is known.
-        line: Option<u32>,
-        /// What is wrong and what would be right.
-        message: String,
-    },
-    /// There are more tests than a version in the store may hold.
-    #[error("the tests beside the rules are too many, expected at most {most}")]
-    TooManyTests {
-        /// What they may be.
-        most: String,
-    },
-    /// The rules do not do what their tests say.
-    #[error("{} of {cases} cases of the tests do not hold{}", broken.len(), First(broken))]
-    Tests {
-        /// How many cases there are.
-        cases: usize,
-        /// Those that do not hold.
-        broken: Vec<Broken>,
-    },
-}
-
-/// The first case that does not hold, for a message.
-struct First<'a>(&'a [Broken]);
-
-impl std::fmt::Display for First<'_> {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.first().map_or(Ok(()), |first| write!(out, "; {first}"))
-    }
-}
-
-impl RulesError {
-    /// The label of a metric.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Unreadable { .. } => "unreadable",
-            Self::TooLarge { .. } => "too_large",
-            Self::Empty { .. } => "empty",
-            Self::NotText { .. } => "not_text",
-            Self::Script { .. } => "script",
-            Self::TooManyTests { .. } | Self::Tests { .. } => "tests",
-        }
-    }
-
-    /// The line of the rules file, where it is known.
-    pub fn line(&self) -> Option<u32> {
-        match self {
-            Self::Script { line, .. } => *line,
-            Self::NotText { line, .. } => u32::try_from(*line).ok(),
-            Self::Unreadable { .. }
-            | Self::TooLarge { .. }
-            | Self::Empty { .. }
-            | Self::TooManyTests { .. }
-            | Self::Tests { .. } => None,
-        }
-    }
-
-    /// The error with its causes, on one line.
-    pub fn in_words(&self) -> String {
-        let causes =
-            std::iter::successors(Some(self as &dyn std::error::Error), |error| error.source());
-        causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-    }
-
-    /// All that is wrong, each by itself.
-    pub fn findings(&self) -> Vec<String> {
-        match self {
-            Self::Tests { broken, .. } => broken.iter().map(ToString::to_string).collect(),
-            other => vec![other.in_words()],
-        }
-    }
-}
-
-/// What may go wrong with a rule set that is in force.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{}: {message}", At(chunk, *line))]
-pub struct RuleWarning {
-    /// The name of the file, without its folder.
-    pub chunk: String,
-    /// The line, where it is known.
-    pub line: Option<u32>,
-    /// What may go wrong.
-    pub message: String,
-}
-
-struct At<'a>(&'a str, Option<u32>);
-
-impl std::fmt::Display for At<'_> {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str(self.0)?;
-        self.1.map_or(Ok(()), |line| write!(out, ":{line}"))
-    }
-}
-
 /// Which rules these are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Version {
-    /// The first 12 hexadecimal digits of the file's SHA-256: equal rules have equal hashes on all
-    /// gateways.
+    /// The first 12 hexadecimal digits of the SHA-256 of the rules file, or, if it has modules, of it
+    /// and them: equal rules have equal hashes on all gateways.
     pub hash: String,
     /// When they were loaded, in milliseconds since 1970.
     pub loaded_at_ms: u64,
@@ -183,6 +56,13 @@ impl std::fmt::Display for Version {
     }
 }
 
+/// A file of rules, and the name by which messages call it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Source<'a> {
+    pub(super) chunk: &'a str,
+    pub(super) text: &'a str,
+}
+
 /// A compiled rule set. Never changes.
 #[derive(Debug)]
 pub struct RuleSet {
@@ -190,6 +70,7 @@ pub struct RuleSet {
     version: Version,
     chunk: String,
     bytecode: Vec<u8>,
+    modules: Arc<[Compiled]>,
     groups: Groups,
     asks_header: bool,
     reads_query: bool,
@@ -200,9 +81,9 @@ pub struct RuleSet {
 }
 
 impl RuleSet {
-    /// Reads, compiles and tries the rules file that the settings name.
+    /// Reads, compiles and tries the rules file that the settings name, with its modules.
     pub fn load(settings: &Rules, groups: &[GroupName]) -> Result<Self, RulesError> {
-        Self::compile(&read(&settings.file)?, settings, groups)
+        Texts::without_tests(&settings.file)?.compiled(settings, groups)
     }
 
     /// Compiles and tries a script; the settings' file only gives it its name.
@@ -211,22 +92,42 @@ impl RuleSet {
         settings: &Rules,
         groups: &[GroupName],
     ) -> Result<Self, RulesError> {
-        let script = text(script, &settings.file)?;
+        Self::with_modules(script, &[], settings, groups)
+    }
+
+    /// The same of a script that requires these modules.
+    pub(super) fn with_modules(
+        script: &[u8],
+        modules: &[Module],
+        settings: &Rules,
+        groups: &[GroupName],
+    ) -> Result<Self, RulesError> {
         let chunk = chunk_name(&settings.file);
-        let bytecode = compiled(script, &chunk).map_err(|failure| refused(&chunk, failure))?;
+        modules::check(modules, &chunk)?;
+        let script = Source { chunk: &chunk, text: text(script, &settings.file)? };
+        let sources = modules::sources(modules)?;
+        let bytecode = compiled_or_refused(&script)?;
+        let compiled = sources.iter().map(|source| {
+            let bytecode = compiled_or_refused(source)?;
+            Ok(Compiled { chunk: source.chunk.to_owned(), bytecode })
+        });
+        let compiled = compiled.collect::<Result<_, _>>()?;
+        let sources: Vec<_> = std::iter::once(script).chain(sources).collect();
+        let contains = |word| sources.iter().any(|source| source.text.contains(word));
         let mut rules = Self {
             generation: GENERATION.fetch_add(1, Ordering::Relaxed),
-            version: Version { hash: hash(script), loaded_at_ms: unix_ms() },
-            chunk,
+            version: Version { hash: hash(script.text, modules), loaded_at_ms: unix_ms() },
+            chunk: chunk.clone(),
             bytecode,
+            modules: compiled,
             groups: Groups {
                 default: settings.default_group.clone(),
                 known: groups.to_vec(),
                 on_error: settings.on_error,
             },
             asks_header: settings.routing_group_header,
-            reads_query: script.contains(QUERY),
-            reads_digest: script.contains(DIGEST),
+            reads_query: contains(QUERY),
+            reads_digest: contains(DIGEST),
             http: settings.http.clone().map(Arc::new),
             limits: Limits::of_call(settings.cpu, settings.memory),
             warnings: Vec::new(),
@@ -234,16 +135,13 @@ impl RuleSet {
         let failed = |failure| refused(&rules.chunk, failure);
         let Loaded { machine, kept, .. } = probe::load(&rules).map_err(failed)?;
         machine.leaves_room().map_err(failed)?;
-        lint::check(&rules.bytecode, &kept, |global| machine.knows(global)).map_err(failed)?;
-        let findings = probe::run(&machine, &rules, script).map_err(failed)?;
-        rules.warnings = findings
-            .into_iter()
-            .map(|finding| RuleWarning {
-                chunk: rules.chunk.clone(),
-                line: finding.line,
-                message: finding.message,
-            })
-            .collect();
+        let modules = rules.modules.iter().map(|module| (&*module.chunk, &*module.bytecode));
+        for (chunk, code) in std::iter::once((&*rules.chunk, &*rules.bytecode)).chain(modules) {
+            let kept: Vec<_> = kept.iter().filter(|kept| kept.chunk == chunk).collect();
+            let found = lint::check(code, &kept, |global| machine.knows(global));
+            found.map_err(|failure| refused(chunk, failure))?;
+        }
+        rules.warnings = probe::run(&machine, &rules, &sources).map_err(failed)?;
         Ok(rules)
     }
 
@@ -306,6 +204,10 @@ impl RuleSet {
         &self.bytecode
     }
 
+    pub(super) fn modules(&self) -> &Arc<[Compiled]> {
+        &self.modules
+    }
+
     pub(super) fn groups(&self) -> &Groups {
         &self.groups
     }
@@ -333,9 +235,19 @@ pub(super) fn read(file: &Path) -> Result<Vec<u8>, RulesError> {
 }
 
 /// The hash of a [`Version`].
-pub(super) fn hash(script: impl AsRef<[u8]>) -> String {
-    let digest = Sha256::digest(script.as_ref());
-    digest[..6].iter().fold(String::with_capacity(12), |mut hex, byte| {
+pub(super) fn hash(script: impl AsRef<[u8]>, modules: &[Module]) -> String {
+    let mut digest = Sha256::new();
+    if modules.is_empty() {
+        digest.update(script);
+    } else {
+        let modules = modules.iter().flat_map(|it| [it.name.as_bytes(), &*it.script]);
+        for text in std::iter::once(script.as_ref()).chain(modules) {
+            // Lengths keep the texts apart.
+            digest.update(u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes());
+            digest.update(text);
+        }
+    }
+    digest.finalize()[..6].iter().fold(String::with_capacity(12), |mut hex, byte| {
         for digit in [byte >> 4, byte & 15] {
             hex.extend(char::from_digit(u32::from(digit), 16));
         }
@@ -343,19 +255,24 @@ pub(super) fn hash(script: impl AsRef<[u8]>) -> String {
     })
 }
 
+/// What stands in a file, if it is a text that says something.
 pub(super) fn text<'a>(script: &'a [u8], file: &Path) -> Result<&'a str, RulesError> {
-    if script.len() > FILE_MAX {
-        return Err(RulesError::TooLarge { file: file.to_owned() });
-    }
-    let text = std::str::from_utf8(script).map_err(|error| {
-        let before = script[..error.valid_up_to()].iter();
-        let line = before.filter(|byte| **byte == b'\n').count() + 1;
-        RulesError::NotText { file: file.to_owned(), line }
-    })?;
+    let text = utf8(script, file)?;
     if text.trim().is_empty() {
         return Err(RulesError::Empty { file: file.to_owned() });
     }
     Ok(text)
+}
+
+pub(super) fn utf8<'a>(script: &'a [u8], file: &Path) -> Result<&'a str, RulesError> {
+    if script.len() > FILE_MAX {
+        return Err(RulesError::TooLarge { file: file.to_owned() });
+    }
+    std::str::from_utf8(script).map_err(|error| {
+        let before = script[..error.valid_up_to()].iter();
+        let line = before.filter(|byte| **byte == b'\n').count() + 1;
+        RulesError::NotText { file: file.to_owned(), line }
+    })
 }
 
 /// Functions of the language that `lua/bounds.lua` replaces or that make long texts. The compiler must
@@ -382,6 +299,10 @@ pub(super) fn compiled(script: &str, chunk: &str) -> Result<Vec<u8>, RuleFailure
         RuleFailure { kind: FailureKind::Runtime, message, line }
     })?;
     Ok(code)
+}
+
+fn compiled_or_refused(source: &Source<'_>) -> Result<Vec<u8>, RulesError> {
+    compiled(source.text, source.chunk).map_err(|failure| refused(source.chunk, failure))
 }
 
 pub(super) fn chunk_name(file: &Path) -> String {

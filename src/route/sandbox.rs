@@ -82,7 +82,7 @@ pub(super) fn machine(
     lua.load(BOUNDS.as_slice()).set_name("=warren").set_mode(ChunkMode::Binary).exec()?;
     strip(&lua)?;
     lua.globals().set("groups", lua.create_table_from(groups.iter().map(|name| (*name, true)))?)?;
-    lua.load(PRELUDE.as_slice()).set_name("=prelude.lua").set_mode(ChunkMode::Binary).exec()?;
+    lua.load(PRELUDE.as_slice()).set_name("=prelude").set_mode(ChunkMode::Binary).exec()?;
     lua.sandbox(true)?;
     let guard = Rc::new(Guard::new());
     let watching = Rc::clone(&guard);
@@ -138,12 +138,18 @@ fn keep_only(table: &Table, names: &[&str]) -> mlua::Result<()> {
 }
 
 /// A function that outlives the load of a script: where it begins, and its name.
-pub(super) type Kept = (u32, Option<String>);
+#[derive(Debug)]
+pub(super) struct Kept {
+    /// The file.
+    pub(super) chunk: String,
+    pub(super) line: u32,
+    pub(super) name: Option<String>,
+}
 
 /// Makes all tables read-only that a loaded script can reach: from its globals, and from what its
-/// functions captured. Refuses what changes without being written to, and tells the functions of
-/// `chunk` that it met.
-pub(super) fn freeze(lua: &Lua, chunk: &str) -> mlua::Result<Vec<Kept>> {
+/// functions captured. Refuses what changes without being written to, and tells the functions that it
+/// met, those of ours too.
+pub(super) fn freeze(lua: &Lua) -> mlua::Result<Vec<Kept>> {
     let mut found = vec![Value::Table(lua.globals())];
     let mut seen = HashSet::new();
     let mut entries = 0;
@@ -182,10 +188,12 @@ pub(super) fn freeze(lua: &Lua, chunk: &str) -> mlua::Result<Vec<Kept>> {
                 }
                 found.extend(captured);
                 found.extend(function.environment().map(Value::Table));
-                if info.short_src.is_some_and(|name| name == chunk) {
-                    let line = info.line_defined.and_then(|line| u32::try_from(line).ok());
-                    kept.push((line.unwrap_or_default(), info.name));
-                }
+                let line = info.line_defined.and_then(|line| u32::try_from(line).ok());
+                kept.push(Kept {
+                    chunk: info.short_src.unwrap_or_default(),
+                    line: line.unwrap_or_default(),
+                    name: info.name,
+                });
             }
             _ => {}
         }

@@ -6,6 +6,7 @@
 mod case;
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,7 +20,7 @@ use super::engine::{Machine, failure, settled};
 use super::facts::Facts;
 use super::rules::{RuleSet, RulesError, again, chunk_name, compiled, text};
 use super::sandbox::{self, Limits};
-use super::verdict::{FailureKind, Groups};
+use super::verdict::{FailureKind, Groups, shown};
 
 const MIB: usize = 1024 * 1024;
 
@@ -78,6 +79,11 @@ impl std::fmt::Display for Broken {
     }
 }
 
+/// Whether a file beside the rules, of that name, is one of tests.
+pub fn holds(name: &str) -> bool {
+    name.strip_prefix(FOLDER).is_some_and(|rest| rest.starts_with('/'))
+}
+
 /// Reads the files `tests/*.lua` beside a rules file, by name. No folder, no tests.
 pub fn read(rules_file: &Path) -> Result<Vec<TestFile>, RulesError> {
     let folder = rules_file.parent().unwrap_or_else(|| Path::new(".")).join(FOLDER);
@@ -104,7 +110,8 @@ pub fn read(rules_file: &Path) -> Result<Vec<TestFile>, RulesError> {
     Ok(files)
 }
 
-/// Refuses more tests than a version in the store may hold.
+/// Refuses tests that could not be read beside a rules file, or are more than a version in the store may
+/// hold.
 pub(super) fn check(files: &[TestFile]) -> Result<(), RulesError> {
     let bytes: usize = files.iter().map(|file| file.script.len()).sum();
     if files.len() > FILES_MAX {
@@ -113,11 +120,21 @@ pub(super) fn check(files: &[TestFile]) -> Result<(), RulesError> {
     if bytes > BYTES_MAX {
         return Err(too_many(format!("{} MiB together", BYTES_MAX / MIB)));
     }
+    let mut taken = BTreeSet::new();
+    for TestFile { name, .. } in files {
+        let own = name.strip_prefix(FOLDER).and_then(|rest| rest.strip_prefix('/'));
+        if !own.is_some_and(|own| own.ends_with(".lua") && !own.contains('/')) {
+            return Err(RulesError::Stray { name: shown(name) });
+        }
+        if !taken.insert(name) {
+            return Err(RulesError::Taken { name: name.clone() });
+        }
+    }
     Ok(())
 }
 
 fn too_many(most: String) -> RulesError {
-    RulesError::TooManyTests { most }
+    RulesError::TooMany { what: "tests", most }
 }
 
 /// What files of tests said so far.

@@ -3,6 +3,7 @@
 mod answers;
 mod attacks;
 mod carried;
+mod modules;
 mod services;
 mod suites;
 
@@ -469,7 +470,6 @@ fn the_rest_of_the_library_is_not_there() {
         "package",
         "debug",
         "ffi",
-        "require",
         "load",
         "loadstring",
         "dofile",

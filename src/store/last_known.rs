@@ -14,7 +14,7 @@ use thiserror::Error;
 
 use crate::state;
 use crate::store::Intents;
-use crate::store::rules::TestText;
+use crate::store::rules::FileText;
 
 /// A file of the state folder: its name, what is in it, and what counts where there is none.
 type Kept = (&'static str, &'static str, &'static str);
@@ -65,8 +65,9 @@ pub struct LastRules {
     pub number: u64,
     /// The rules.
     pub script: String,
-    /// Their tests.
-    pub tests: Vec<TestText>,
+    /// The files beside them; an older Warren kept tests alone.
+    #[serde(alias = "tests")]
+    pub files: Vec<FileText>,
 }
 
 /// Keeps the intents. Waits for the disk.
@@ -165,9 +166,9 @@ mod tests {
     fn rules_come_back_as_they_were() {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(load_rules(folder.path()).unwrap(), None);
-        let test = TestText { name: "tests/a.lua".to_owned(), text: "case 'ä' {}".to_owned() };
+        let test = FileText { name: "tests/a.lua".to_owned(), text: "case 'ä' {}".to_owned() };
         let rules =
-            LastRules { active: 0, number: 7, script: "-- \0\n".to_owned(), tests: vec![test] };
+            LastRules { active: 0, number: 7, script: "-- \0\n".to_owned(), files: vec![test] };
         save_rules(folder.path(), &rules).unwrap();
         assert_eq!(load_rules(folder.path()).unwrap(), Some(rules));
         fs::write(folder.path().join(RULES.0), "{").unwrap();

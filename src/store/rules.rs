@@ -16,10 +16,10 @@ pub(super) const KEPT: u64 = 500;
 /// The names of the numbers of [`ActiveRules`] in the table `versions`.
 const NAMES: [&str; 3] = ["rules", "rules_active", "rules_before"];
 
-/// A file of tests.
+/// A file beside the rules: one that they require, or one of tests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TestText {
-    /// Its name: `tests/route.lua`.
+pub struct FileText {
+    /// Its name: `teams.lua`, `tests/route.lua`.
     pub name: String,
     /// What stands in it.
     pub text: String,
@@ -40,8 +40,8 @@ pub struct NewRules {
     pub in_force: bool,
     /// The rules.
     pub script: String,
-    /// Their tests.
-    pub tests: Vec<TestText>,
+    /// The files beside them.
+    pub files: Vec<FileText>,
 }
 
 impl NewRules {
@@ -56,7 +56,7 @@ impl NewRules {
     /// The fingerprint of all texts.
     pub(super) fn content(&self) -> String {
         let mut digest = Sha256::new();
-        let names_and_texts = self.tests.iter().flat_map(|test| [&test.name, &test.text]);
+        let names_and_texts = self.files.iter().flat_map(|file| [&file.name, &file.text]);
         for text in std::iter::once(&self.script).chain(names_and_texts) {
             // Lengths keep the texts apart.
             digest.update(u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes());
@@ -105,8 +105,8 @@ pub struct RulesTexts {
     pub row: RulesRow,
     /// The rules.
     pub script: String,
-    /// Their tests.
-    pub tests: Vec<TestText>,
+    /// The files beside them.
+    pub files: Vec<FileText>,
 }
 
 /// Which version all gateways run.
@@ -179,9 +179,9 @@ fn name(number: u64) -> String {
 mod tests {
     use super::*;
 
-    fn new(script: &str, tests: &[(&str, &str)]) -> NewRules {
-        let test =
-            |(name, text): &(&str, &str)| TestText { name: (*name).into(), text: (*text).into() };
+    fn new(script: &str, files: &[(&str, &str)]) -> NewRules {
+        let file =
+            |(name, text): &(&str, &str)| FileText { name: (*name).into(), text: (*text).into() };
         NewRules {
             hash: String::new(),
             author: String::new(),
@@ -189,7 +189,7 @@ mod tests {
             at_ms: 0,
             in_force: false,
             script: script.to_owned(),
-            tests: tests.iter().map(test).collect(),
+            files: files.iter().map(file).collect(),
         }
     }
 

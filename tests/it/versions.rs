@@ -44,7 +44,7 @@ fn post(gateway: &Gateway, path: &str, body: &Value) -> Answer {
 
 fn put(gateway: &Gateway, script: &str, test: &Value, activate: bool) -> Answer {
     let body = json!({
-        "script": script, "tests": [test], "comment": "a test", "author": "ada", "activate": activate
+        "script": script, "files": [test], "comment": "a test", "author": "ada", "activate": activate
     });
     post(gateway, "/api/v1/rules", &body)
 }
@@ -177,7 +177,7 @@ fn what_is_wrong_is_refused_with_all_findings_and_changes_nothing() {
         assert!(error.starts_with(wrong), "{path}: {error}");
     }
 
-    let body = json!({ "script": all_to("olap"), "tests": [test_of("olap")] });
+    let body = json!({ "script": all_to("olap"), "files": [test_of("olap")] });
     let dry = post(&gateway, "/api/v1/rules?dry_run=true", &body);
     assert_status(&dry, 200);
     assert_eq!((&dry.json()["number"], &dry.json()["cases"]), (&Value::Null, &json!(1)));
@@ -281,7 +281,10 @@ fn operators_do_all_that_from_the_command_line() {
     fs::write(folder.path().join("tests/a.lua"), test).unwrap();
     fs::write(&file, all_to("bi")).unwrap();
     run(&["put", &path, "--activate"], 3);
-    fs::write(&file, all_to("olap")).unwrap();
+    let to_module = "local WHERE = require 'where'\nfunction route() return WHERE end\n";
+    fs::write(&file, to_module).unwrap();
+    run(&["put", &path, "--dry-run"], 3);
+    fs::write(folder.path().join("where.lua"), "return 'olap'\n").unwrap();
     run(&["put", &path, "--dry-run"], 0);
     assert_eq!(goes_to(&gateway, &bi), Some(()));
     let told = run(&["put", &path, "--activate", "--comment", "all to olap", "--author", "ada"], 0);
@@ -289,11 +292,14 @@ fn operators_do_all_that_from_the_command_line() {
     assert_eq!(goes_to(&gateway, &olap), Some(()));
     let told = run(&["list"], 0);
     assert!(told.starts_with("in force  version 2 (") && told.contains("all to olap"), "{told}");
-    assert_eq!(run(&["show", "2"], 0), all_to("olap"));
+    assert_eq!(run(&["show", "2"], 0), to_module);
     assert_eq!(run(&["show", "2", "tests/a.lua"], 0), test);
+    assert_eq!(run(&["show", "2", "where.lua"], 0), "return 'olap'\n");
     let told = run(&["diff", "1", "2"], 0);
     assert!(
-        told.contains("-  return { group = \"bi\"") && told.contains("+case \"all\""),
+        told.contains("-  return { group = \"bi\"")
+            && told.contains("+return 'olap'")
+            && told.contains("+case \"all\""),
         "{told}"
     );
     run(&["show", "3"], 4);

@@ -70,7 +70,7 @@ fn bad(mark: &str, turn: u32) -> (String, Value) {
 
 /// Puts and activates rules; the status of the answer.
 async fn activate(gateway: &Gateway, script: &str, test: &Value) -> u16 {
-    let body = json!({ "script": script, "tests": [test], "activate": true }).to_string();
+    let body = json!({ "script": script, "files": [test], "activate": true }).to_string();
     let json = [("Content-Type", "application/json")];
     let answer = wire::ask(gateway.admin(), "POST", "/api/v1/rules", &json, &body).await;
     answer.expect("an answer").status()

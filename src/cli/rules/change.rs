@@ -15,10 +15,9 @@ use crate::cli::exit::Exit;
 use crate::cli::operators::Operators;
 use crate::cli::table::plain;
 use crate::cli::{Failure, Shell};
-use crate::route::suite::TestFile;
 use crate::route::texts::Texts;
 
-/// Keep a rules file, with the tests beside it, as a version in the store.
+/// Keep a rules file, with its modules and tests, as a version in the store.
 ///
 /// It is compiled, examined and tried, and its tests are run, before it is kept. Exits with 3 if
 /// something is wrong; then nothing has changed, unless it says that the version is active. The same
@@ -125,10 +124,13 @@ impl Put {
             Ok(texts) => texts,
             Err(error) => return refuse(&error, self.operators.json, shell),
         };
-        let tests = texts.tests.into_iter().map(test_of).collect::<Result<Vec<_>, Failure>>()?;
+        let file = |(name, script): (&str, &[u8])| {
+            Ok(json!({ "name": name, "text": text_of(name, script)? }))
+        };
+        let files = texts.files().map(file).collect::<Result<Vec<_>, Failure>>()?;
         let body = json!({
-            "script": text_of(SCRIPT, texts.script)?,
-            "tests": tests,
+            "script": text_of(SCRIPT, &texts.script)?,
+            "files": files,
             "comment": self.by.comment,
             "author": self.by.author(shell),
             "activate": self.activate,
@@ -151,12 +153,8 @@ impl Put {
     }
 }
 
-fn test_of(test: TestFile) -> Result<Value, Failure> {
-    Ok(json!({ "text": text_of(&test.name, test.script)?, "name": test.name }))
-}
-
-fn text_of(name: &str, bytes: Vec<u8>) -> Result<String, Failure> {
-    String::from_utf8(bytes)
+fn text_of<'a>(name: &str, bytes: &'a [u8]) -> Result<&'a str, Failure> {
+    str::from_utf8(bytes)
         .map_err(|_| Failure::Usage(format!("{name} is not UTF-8, expected a Lua text")))
 }
 

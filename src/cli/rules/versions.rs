@@ -26,19 +26,19 @@ pub(super) struct List {
     operators: Operators,
 }
 
-/// Show the rules of a version, or one of its tests.
+/// Show the rules of a version, or another file of it.
 #[derive(Debug, Args)]
 pub(super) struct Show {
     /// The version.
     number: u64,
-    /// One of its files, as tests/route.lua.
+    /// One of the files beside them, as teams.lua or tests/route.lua.
     #[arg(default_value = SCRIPT)]
     file: String,
     #[command(flatten)]
     operators: Operators,
 }
 
-/// Show what differs between two versions, with their tests.
+/// Show what differs between two versions, with the files beside the rules.
 #[derive(Debug, Args)]
 pub(super) struct Diff {
     /// The older version.
@@ -82,11 +82,11 @@ struct Row {
 #[derive(Debug, Deserialize)]
 struct Version {
     script: String,
-    tests: Vec<Test>,
+    files: Vec<Beside>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Test {
+struct Beside {
     name: String,
     text: String,
 }
@@ -187,8 +187,8 @@ fn one(operators: &Operators, number: u64, shell: &mut Shell<'_>) -> Result<Valu
 
 /// The files of a version, by name, the rules first.
 fn files(version: Version) -> Vec<(String, String)> {
-    let tests = version.tests.into_iter().map(|test| (test.name, test.text));
-    std::iter::once((SCRIPT.to_owned(), version.script)).chain(tests).collect()
+    let beside = version.files.into_iter().map(|file| (file.name, file.text));
+    std::iter::once((SCRIPT.to_owned(), version.script)).chain(beside).collect()
 }
 
 /// A text of several lines without what could steer a terminal.

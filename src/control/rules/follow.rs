@@ -137,7 +137,7 @@ async fn note(gateway: &Gateway, noted: &mut Noted) -> Result<(), StoreError> {
         return Ok(());
     }
     let config = gateway.registry.fleet().config.clone();
-    let (script, tests) = stored(&texts);
+    let (script, files) = stored(&texts);
     let put = match source {
         Source::Version(number) => Ok(number),
         Source::File => {
@@ -148,7 +148,7 @@ async fn note(gateway: &Gateway, noted: &mut Noted) -> Result<(), StoreError> {
                 at_ms: time::unix_ms(),
                 in_force: true,
                 script: script.clone(),
-                tests: tests.clone(),
+                files: files.clone(),
             };
             gateway.store.put_rules(new).await.map(|put| put.row.number)
         }
@@ -156,7 +156,7 @@ async fn note(gateway: &Gateway, noted: &mut Noted) -> Result<(), StoreError> {
     let number = *put.as_ref().unwrap_or(&0);
     let is_kept = |(known, told): &(Arc<Texts>, u64)| Arc::ptr_eq(known, &texts) && *told == number;
     if !noted.in_folder.as_ref().is_some_and(is_kept) {
-        let last = LastRules { active: source.number(), number, script, tests };
+        let last = LastRules { active: source.number(), number, script, files };
         if let Err(error) = last_known::save_rules(&config.state_folder, &last) {
             let error = chain(&error);
             error!(error, "the rules could not be kept for a start without the store");
@@ -227,7 +227,7 @@ mod tests {
             at_ms: 1,
             in_force: false,
             script: script.to_owned(),
-            tests: Vec::new(),
+            files: Vec::new(),
         };
         let number = store.put_rules(new).await.unwrap().row.number;
         let (actor, comment) = ("ada".to_owned(), String::new());

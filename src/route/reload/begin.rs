@@ -12,7 +12,7 @@ use tracing::{error, warn};
 use super::{Edition, Inputs, Loaded, ReloadFailure, RuleBook, Seen, Source, Status, Wanted};
 use crate::config::Rules;
 use crate::ids::GroupName;
-use crate::route::rules::{RuleSet, RulesError, read};
+use crate::route::rules::RulesError;
 use crate::route::texts::Texts;
 
 impl RuleBook {
@@ -29,13 +29,12 @@ impl RuleBook {
         (wanted, change): (Wanted, u64),
         others: &[Edition],
     ) -> Result<Arc<Self>, RulesError> {
-        let nothing = Texts { script: Vec::new(), tests: Vec::new() };
         let mut inputs = Inputs {
             settings: settings.clone(),
             groups: groups.to_vec(),
             change,
             wanted,
-            in_force: Edition { source: Source::File, texts: Arc::new(nothing) },
+            in_force: Edition { source: Source::File, texts: Arc::default() },
             seen: Seen::Unknown,
         };
         let why = match inputs.find().and_then(|edition| edition.load(&inputs)) {
@@ -82,10 +81,10 @@ fn usable(edition: &Edition, inputs: &Inputs) -> Option<Loaded> {
 
 /// The rules file as it is: rules that do not hold their tests are better than no gateway.
 fn untested(inputs: &Inputs) -> Option<Loaded> {
-    let script = read(&inputs.settings.file).ok()?;
-    let rules = RuleSet::compile(&script, &inputs.settings, &inputs.groups).ok()?;
-    let texts = Arc::new(Texts { script, tests: Vec::new() });
-    Some(Loaded { edition: Edition { source: Source::File, texts }, rules })
+    let texts = Texts::without_tests(&inputs.settings.file).ok()?;
+    let rules = texts.compiled(&inputs.settings, &inputs.groups).ok()?;
+    let edition = Edition { source: Source::File, texts: Arc::new(texts) };
+    Some(Loaded { edition, rules })
 }
 
 #[cfg(test)]
@@ -102,7 +101,7 @@ mod tests {
     const BAD: &str = "function route() return";
 
     fn edition(number: u64, script: &str) -> Edition {
-        let texts = Texts { script: script.as_bytes().to_vec(), tests: Vec::new() };
+        let texts = Texts { script: script.as_bytes().to_vec(), ..Texts::default() };
         Edition { source: Source::of(number), texts: Arc::new(texts) }
     }
 

@@ -6,11 +6,11 @@ use crate::route::sandbox::Kept;
 use crate::route::verdict::{FailureKind, RuleFailure};
 
 /// Refuses a script that keeps a variable which one of its functions assigns to, or that reads a
-/// global which is neither `known` nor assigned anywhere. `kept` are its functions that outlive its
+/// global which is neither `known` nor assigned anywhere. `kept` are its functions that outlive the
 /// load.
 pub(super) fn check(
     code: &[u8],
-    kept: &[Kept],
+    kept: &[&Kept],
     known: impl Fn(&str) -> bool,
 ) -> Result<(), RuleFailure> {
     let script = bytecode::read(code).map_err(|error| RuleFailure {
@@ -27,9 +27,9 @@ pub(super) fn check(
 }
 
 /// A function that outlives the load captured its variables then, so they outlive it too.
-fn carried(script: &Script, kept: &[Kept]) -> Option<(u32, String)> {
+fn carried(script: &Script, kept: &[&Kept]) -> Option<(u32, String)> {
     let outlives = |line, name: &Option<String>| {
-        kept.iter().any(|(kept_line, kept_name)| *kept_line == line && kept_name == name)
+        kept.iter().any(|kept| kept.line == line && kept.name == *name)
     };
     let keeping = script.functions.iter().filter(|each| outlives(each.line, &each.name));
     let write = keeping.flat_map(|each| &each.writes).min_by_key(|write| write.line)?;

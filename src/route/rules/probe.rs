@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use regex::Regex;
 
-use super::RuleSet;
+use super::{RuleSet, RuleWarning, Source};
 use crate::route::engine::{Loaded, Machine, Run, settled};
 use crate::route::facts::Facts;
 use crate::route::services::offline;
@@ -73,19 +73,16 @@ static HEADER: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r#"request:header\(\s*["']([A-Za-z0-9-]+)["']"#).expect("a constant pattern")
 });
 
-/// What may go wrong.
-pub(super) struct Finding {
-    pub(super) line: Option<u32>,
-    pub(super) message: String,
-}
-
-/// Asks each probe twice. An error: the set must not come into force.
+/// Asks each probe twice, and tells what may go wrong. The rules file is the first of the `sources`. An
+/// error: the set must not come into force.
 pub(super) fn run(
     machine: &Machine,
     rules: &RuleSet,
-    script: &str,
-) -> Result<Vec<Finding>, RuleFailure> {
-    let mut findings = unknown_literals(rules, script);
+    sources: &[Source<'_>],
+) -> Result<Vec<RuleWarning>, RuleFailure> {
+    let mut findings = unknown_literals(rules, sources);
+    let script = sources.first().map_or("", |source| source.text);
+    let found = |line, message| RuleWarning { chunk: rules.chunk().to_owned(), line, message };
     let mut last_failure = None;
     let mut some_worked = false;
     for (index, (name, headers)) in PROBES.iter().enumerate() {
@@ -104,18 +101,18 @@ pub(super) fn run(
             | FailureKind::UnknownCluster => return Err(located(failure, script)),
             FailureKind::Runtime => {
                 let message = format!("failed for {name}: {}", failure.message);
-                findings.push(Finding { line: failure.line, message });
+                findings.push(found(failure.line, message));
                 last_failure = Some(failure);
                 continue;
             }
         }
         some_worked = true;
         if !findings.iter().any(|finding| finding.message.contains(&failure.message)) {
-            findings.push(Finding { line: failure.line, message: failure.message });
+            findings.push(found(failure.line, failure.message));
         }
     }
     match last_failure {
-        Some(failure) if !some_worked && !works_with_its_headers(machine, rules, script) => {
+        Some(failure) if !some_worked && !works_with_its_headers(machine, rules, sources) => {
             Err(failure)
         }
         _ => {
@@ -126,9 +123,9 @@ pub(super) fn run(
 }
 
 /// Whether the rules work for a request that has all headers that they name: some do for nobody else.
-fn works_with_its_headers(machine: &Machine, rules: &RuleSet, script: &str) -> bool {
+fn works_with_its_headers(machine: &Machine, rules: &RuleSet, sources: &[Source<'_>]) -> bool {
     let mut headers = HeaderMap::new();
-    for (_, code) in lines(script) {
+    for (_, code) in sources.iter().flat_map(|source| lines(source.text)) {
         for found in HEADER.captures_iter(code) {
             if let Ok(name) = HeaderName::from_bytes(found[1].as_bytes()) {
                 headers.insert(name, HeaderValue::from_static("1"));
@@ -226,19 +223,23 @@ pub(in crate::route) fn again<R>(
     outcome
 }
 
-/// The names of groups that stand in the script as texts and exist nowhere, with their lines.
+/// The names of groups that stand in the rules as texts and exist nowhere, with their lines.
 ///
 /// A hint for what no probe reaches. It reads lines, not Lua, so it only ever warns.
-fn unknown_literals(rules: &RuleSet, script: &str) -> Vec<Finding> {
-    let mut findings: Vec<Finding> = Vec::new();
-    for (line, code) in lines(script) {
-        for found in GROUP_LITERAL.captures_iter(code) {
-            let name = &found[1];
-            if rules.groups().find(name).is_none() {
-                let known = rules.groups().list();
-                let message = format!("no group is named `{name}`, known: {known}");
+fn unknown_literals(rules: &RuleSet, sources: &[Source<'_>]) -> Vec<RuleWarning> {
+    let mut findings: Vec<RuleWarning> = Vec::new();
+    for Source { chunk, text } in sources {
+        for (line, code) in lines(text) {
+            for found in GROUP_LITERAL.captures_iter(code) {
+                let name = &found[1];
+                if rules.groups().find(name).is_some() {
+                    continue;
+                }
+                let message =
+                    format!("no group is named `{name}`, known: {}", rules.groups().list());
                 if !findings.iter().any(|finding| finding.message == message) {
-                    findings.push(Finding { line: Some(line), message });
+                    let chunk = (*chunk).to_owned();
+                    findings.push(RuleWarning { chunk, line: Some(line), message });
                 }
             }
         }

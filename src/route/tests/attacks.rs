@@ -226,6 +226,7 @@ const OPERATIONS: &[(&str, &str, &str)] = &[
     ("a tag", "", "local _ = request:has_tag('b')"),
     ("a header", "", "local _ = request:header('X-Long')"),
     ("a header with a long name", K, "local _ = request:header(k)"),
+    ("a module with a long name", K, "local _ = pcall(require, k)"),
     ("the session", "", "local _ = request.session"),
     ("a session that is too long", "", "local _ = request.resource_estimates"),
     ("the statement", "", "local _ = request.query.text"),
@@ -364,7 +365,10 @@ const ESCAPES: &[(&str, &str)] = &[
     ("debug by parts", "if _G['de' .. 'bug'] then return 'olap' end"),
     ("a handler of errors", "xpcall(error, error)"),
     ("package", "if _G.package then return 'olap' end"),
-    ("require", "if _G.require and pcall(_G.require, 'x') then return 'olap' end"),
+    ("require",
+        "for _, name in { 'route', 'x', '../x', '/etc/passwd', 'tests/route', '' } do
+            if pcall(require, name) then return 'olap' end
+        end"),
     ("load", "if _G.load or _G.loadstring then return 'olap' end"),
     ("files", "if _G.dofile or _G.loadfile then return 'olap' end"),
     ("getfenv", "if getfenv(0) then return 'olap' end"),

@@ -7,6 +7,7 @@ use std::path::Path;
 use expect_test::{Expect, expect};
 
 use super::*;
+use crate::route::modules::Module;
 use crate::route::suite::{self, TestFile};
 use crate::route::texts::Texts;
 use crate::time::thread_cpu;
@@ -47,13 +48,28 @@ fn the_snippets_of_the_docs_work() {
         .collect();
     let (cases, rules): (Vec<&str>, Vec<&str>) =
         snippets.into_iter().partition(|snippet| snippet.contains("case \""));
-    assert!(rules.len() >= 4 && cases.len() == 1, "{} {}", rules.len(), cases.len());
+    let (modules, rules): (Vec<&str>, Vec<&str>) =
+        rules.into_iter().partition(|snippet| module_name(snippet).is_some());
+    assert!(rules.len() >= 5 && cases.len() == 1, "{} {}", rules.len(), cases.len());
+    let module = |script: &&str| {
+        Some(Module { name: module_name(script)?.to_owned(), script: script.as_bytes().to_vec() })
+    };
+    let modules: Vec<_> = modules.iter().filter_map(module).collect();
     for snippet in &rules {
-        assert_eq!(compiled(snippet).warnings(), [], "{snippet}");
+        let required = if snippet.contains("require(") { modules.clone() } else { Vec::new() };
+        let texts = Texts { script: (*snippet).into(), modules: required, tests: Vec::new() };
+        let tried = texts.tried(&settings(), &groups());
+        let tried = tried.unwrap_or_else(|error| panic!("{snippet}\n{error}"));
+        assert_eq!(tried.rules.warnings(), [], "{snippet}");
     }
     // Those of the first chapter are tested by those of the chapter on tests.
     let report = suite::run(&compiled(rules[0]), &[file(cases[0])]).unwrap();
     assert_eq!((report.cases, report.broken), (2, Vec::new()));
+}
+
+/// The name of a module, which stands above it.
+fn module_name(snippet: &str) -> Option<&str> {
+    snippet.lines().next()?.strip_prefix("-- ").filter(|name| name.ends_with(".lua"))
 }
 
 fn file(script: &str) -> TestFile {
@@ -122,7 +138,7 @@ fn too_many_tests_are_not_read() {
     let error = suite::read(&folder.path().join("route.lua")).unwrap_err();
     expect!["the tests beside the rules are too many, expected at most 2 MiB together"]
         .assert_eq(&error.in_words());
-    let error = Texts { script: SHIPPED.into(), tests: vec![file("-"); 201] };
+    let error = Texts { script: SHIPPED.into(), tests: vec![file("-"); 201], ..Texts::default() };
     let error = error.tried(&settings(), &groups()).unwrap_err();
     expect!["the tests beside the rules are too many, expected at most 200 files"]
         .assert_eq(&error.in_words());

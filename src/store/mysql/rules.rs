@@ -20,10 +20,10 @@ type Whole = (u64, String, String, String, u64, Option<u64>, String, String);
 
 fn whole(columns: Whole) -> Result<RulesTexts, Failure> {
     let (number, hash, author, comment, at_ms, used_ms, script, tests) = columns;
-    let tests = serde_json::from_str(&tests)
-        .map_err(|error| Failure::Damaged(format!("the tests of rules {number}: {error}")))?;
+    let files = serde_json::from_str(&tests)
+        .map_err(|error| Failure::Damaged(format!("the files of rules {number}: {error}")))?;
     let row = RulesRow { number, hash, author, comment, at_ms, used_ms };
-    Ok(RulesTexts { row, script, tests })
+    Ok(RulesTexts { row, script, files })
 }
 
 pub(super) async fn put(conn: &mut Conn, new: &NewRules) -> Result<PutRules, Failure> {
@@ -59,11 +59,11 @@ async fn begin(conn: &mut Conn) -> Result<Transaction<'_>, Failure> {
 
 async fn insert(tx: &mut Transaction<'_>, new: &NewRules, content: &str) -> Result<u64, Failure> {
     let damaged = |error: serde_json::Error| Failure::Damaged(error.to_string());
-    let tests = serde_json::to_string(&new.tests).map_err(damaged)?;
+    let files = serde_json::to_string(&new.files).map_err(damaged)?;
     tx.exec_drop(
         "INSERT INTO rule_versions (content, hash, author, comment, at_ms, script, tests)
          VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (content, &new.hash, &new.author, &new.comment, new.at_ms, &new.script, tests),
+        (content, &new.hash, &new.author, &new.comment, new.at_ms, &new.script, files),
     )
     .await?;
     tx.last_insert_id().ok_or_else(|| Failure::Damaged("the new rules got no number".to_owned()))

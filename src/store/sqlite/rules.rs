@@ -22,8 +22,8 @@ fn row(row: &Row<'_>) -> rusqlite::Result<RulesRow> {
 
 fn whole(columns: &Row<'_>) -> rusqlite::Result<RulesTexts> {
     let tests: String = columns.get(7)?;
-    let tests = serde_json::from_str(&tests).map_err(|error| foreign(7, error))?;
-    Ok(RulesTexts { row: row(columns)?, script: columns.get(6)?, tests })
+    let files = serde_json::from_str(&tests).map_err(|error| foreign(7, error))?;
+    Ok(RulesTexts { row: row(columns)?, script: columns.get(6)?, files })
 }
 
 pub(super) fn put(connection: &mut Connection, new: &NewRules) -> rusqlite::Result<PutRules> {
@@ -51,7 +51,7 @@ pub(super) fn put(connection: &mut Connection, new: &NewRules) -> rusqlite::Resu
 
 fn insert(tx: &Transaction<'_>, new: &NewRules, content: &str) -> rusqlite::Result<i64> {
     let unfit = |error: serde_json::Error| rusqlite::Error::ToSqlConversionFailure(Box::new(error));
-    let tests = serde_json::to_string(&new.tests).map_err(unfit)?;
+    let files = serde_json::to_string(&new.files).map_err(unfit)?;
     tx.prepare_cached(
         "INSERT INTO rule_versions (content, hash, author, comment, at_ms, script, tests)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
@@ -63,7 +63,7 @@ fn insert(tx: &Transaction<'_>, new: &NewRules, content: &str) -> rusqlite::Resu
         new.comment,
         signed(new.at_ms),
         new.script,
-        tests
+        files
     ])?;
     Ok(tx.last_insert_rowid())
 }

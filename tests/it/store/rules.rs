@@ -1,7 +1,7 @@
 //! What every store promises about versions of the rules.
 
 use warren::store::Store;
-use warren::store::rules::{Activation, ActiveRules, NewRules, TestText};
+use warren::store::rules::{Activation, ActiveRules, FileText, NewRules};
 
 use super::bed::Bed;
 
@@ -13,7 +13,7 @@ fn new(script: &str, at_ms: u64) -> NewRules {
         at_ms,
         in_force: false,
         script: script.to_owned(),
-        tests: vec![TestText { name: "tests/a.lua".to_owned(), text: "case 'ä' {}\0".to_owned() }],
+        files: vec![FileText { name: "tests/a.lua".to_owned(), text: "case 'ä' {}\0".to_owned() }],
     }
 }
 
@@ -42,7 +42,7 @@ pub(super) async fn the_same_texts_are_one_version(bed: &Bed) {
     assert!(first.is_new && !again.is_new);
     assert_eq!(again.row, first.row);
     let other = store.put_rules(new("one", 7)).await.unwrap();
-    let untested = store.put_rules(NewRules { tests: Vec::new(), ..new("one", 8) }).await.unwrap();
+    let untested = store.put_rules(NewRules { files: Vec::new(), ..new("one", 8) }).await.unwrap();
     assert!(other.is_new && untested.is_new);
     drop(store);
 
@@ -51,7 +51,7 @@ pub(super) async fn the_same_texts_are_one_version(bed: &Bed) {
     assert_eq!(rows, [untested.row, other.row]);
     let found = store.rules(first.row.number).await.unwrap().expect("it is there");
     let expected = new("one ", 5);
-    assert_eq!((found.script, found.tests), (expected.script, expected.tests));
+    assert_eq!((found.script, found.files), (expected.script, expected.files));
     assert_eq!((found.row.author.as_str(), found.row.at_ms, found.row.used_ms), ("ada", 5, None));
 }
 
