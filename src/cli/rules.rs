@@ -25,7 +25,7 @@ use crate::route::verdict::Decision;
 
 const EXAMPLES: &str = "\
 Examples:
-  warren rules test --config conf/warren.toml
+  warren rules test --config conf/warren.toml --rules lua/new.lua
   warren rules explain -H 'X-Trino-Source: Apache Superset' --query 'SELECT 1'
   warren rules explain --user ana --query 'DROP TABLE hive.web.hits' --json | jq -r .reject
   warren rules replay --history 1d --rules lua/route.lua
@@ -66,6 +66,9 @@ struct Test {
     /// The settings file.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// The rules; without it, the rules file that the settings name.
+    #[arg(long, value_name = "FILE")]
+    rules: Option<PathBuf>,
     /// Print what came of it as JSON.
     #[arg(long)]
     json: bool,
@@ -81,6 +84,9 @@ struct Explain {
     /// The settings file.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// The rules; without it, the rules file that the settings name.
+    #[arg(long, value_name = "FILE")]
+    rules: Option<PathBuf>,
     /// Print the answer as JSON.
     #[arg(long)]
     json: bool,
@@ -104,7 +110,7 @@ impl Rules {
 
 impl Test {
     fn run(&self, shell: &mut Shell<'_>) -> Result<Exit, Failure> {
-        let config = operators::load(self.config.as_ref(), shell)?;
+        let config = load(self.config.as_ref(), self.rules.as_ref(), shell)?;
         let report = compiled(&config).and_then(|rules| {
             let files = suite::read(&config.rules.file)?;
             Ok((suite::run(&rules, &files)?, files.len()))
@@ -136,7 +142,7 @@ impl Test {
 
 impl Explain {
     fn run(&self, shell: &mut Shell<'_>) -> Result<Exit, Failure> {
-        let config = operators::load(self.config.as_ref(), shell)?;
+        let config = load(self.config.as_ref(), self.rules.as_ref(), shell)?;
         let rules = match compiled(&config) {
             Ok(rules) => Arc::new(rules),
             Err(error) => return refuse(&error, self.json, shell),
@@ -153,6 +159,19 @@ impl Explain {
         }
         Ok(if failed { Exit::Problems } else { Exit::Fine })
     }
+}
+
+/// The settings, with this rules file instead of theirs, if one is named.
+fn load(
+    config: Option<&PathBuf>,
+    rules: Option<&PathBuf>,
+    shell: &mut Shell<'_>,
+) -> Result<Config, Failure> {
+    let mut config = operators::load(config, shell)?;
+    if let Some(file) = rules {
+        config.rules.file.clone_from(file);
+    }
+    Ok(config)
 }
 
 /// The rules of the settings, compiled and tried.

@@ -206,6 +206,14 @@ fn the_command_line_tries_rules_without_a_gateway_that_runs() {
     let (code, told) = run(&["rules", "test"]);
     assert_eq!(code, Some(3));
     assert!(told.contains("tests/b.lua:2: `b`: expected"), "{told}");
+    let next = gateway.rules_file().with_file_name("next");
+    std::fs::create_dir(&next).unwrap();
+    std::fs::write(next.join("route.lua"), "function route() return 'olap' end").unwrap();
+    let next = next.join("route.lua").display().to_string();
+    assert_eq!(run(&["rules", "test", "--rules", &next]).1, "0 of 0 cases hold, in 0 files\n");
+    let (code, told) = run(&["rules", "explain", "--rules", &next, "--query", "DELETE FROM t"]);
+    assert_eq!(code, Some(0));
+    assert!(told.contains("olap") && !told.contains("no deletes"), "{told}");
     let (code, told) = run(&["rules", "explain", "--query", "DELETE FROM hive.web.hits"]);
     assert_eq!(code, Some(0));
     for line in ["query    DELETE (Delete)", "tables   hive.web.hits", "reject   no deletes"] {

@@ -20,9 +20,9 @@ use tokio::runtime::{Builder, Runtime};
 use self::past::Past;
 use self::report::{Frame, Report};
 use self::tally::Tally;
-use super::{compiled, decided, refuse};
+use super::{compiled, decided, load, refuse};
 use crate::cli::exit::Exit;
-use crate::cli::{Failure, Shell, operators};
+use crate::cli::{Failure, Shell};
 use crate::config::Config;
 use crate::history::record::EndCause;
 use crate::route::rules::RuleSet;
@@ -78,10 +78,7 @@ pub(in crate::cli) enum ReplayFailure {
 
 impl Replay {
     pub(super) fn run(&self, shell: &mut Shell<'_>) -> Result<Exit, Failure> {
-        let mut config = operators::load(self.config.as_ref(), shell)?;
-        if let Some(file) = &self.rules {
-            config.rules.file.clone_from(file);
-        }
+        let config = load(self.config.as_ref(), self.rules.as_ref(), shell)?;
         let rules = match compiled(&config) {
             Ok(rules) => Arc::new(rules),
             Err(error) => return refuse(&error, self.json, shell),
