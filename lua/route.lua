@@ -8,7 +8,10 @@
 -- (both are shown to operators), or nothing: then the query goes to `default_group`.
 -- docs/rules.md tells what a request has to say.
 
-function route(request)
+-- The group is for heavy queries. Where the settings do not have it, those go to the default group.
+local OLAP = groups.olap and "olap" or nil
+
+function route(request: Request): Answer?
   local source = request.source
 
   -- A header that is present but empty is present, so `X-Trino-Client-Tags:` counts as tags.
@@ -21,11 +24,11 @@ function route(request)
 
   -- Querybook runs on the Python client and says nothing else of itself.
   if source == "trino-python-client" and not tagged then
-    return { group = "olap", rule = "querybook", reason = "the source is the Python client" }
+    return { group = OLAP, rule = "querybook", reason = "the source is the Python client" }
   end
 
   if matches(source, "^zeppelin%-.+") then
-    return { group = "olap", rule = "zeppelin", reason = "the source is a Zeppelin note" }
+    return { group = OLAP, rule = "zeppelin", reason = "the source is a Zeppelin note" }
   end
 
   return nil

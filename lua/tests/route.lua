@@ -1,8 +1,8 @@
 -- What the shipped rules must do. Run with `warren rules test`, and before they come into force.
 
--- Where a query goes by a rule, in a configuration that has the group.
+-- Where a query goes by a rule: to the group, if the settings have it.
 local function to(group, rule)
-  return groups[group] and { group = group, rule = rule } or { error = "unknown_group" }
+  return { group = groups[group] and group or default_group, rule = rule }
 end
 
 case "superset goes to bi" {

@@ -136,11 +136,9 @@ fn the_shipped_rules_are_those_of_the_mission() {
 #[test]
 fn the_shipped_rules_load_where_only_one_group_exists() {
     let rules = RuleSet::compile(SHIPPED.as_bytes(), &settings(), &[group("bi")]).unwrap();
-    let warnings: Vec<_> = rules.warnings().iter().map(ToString::to_string).collect();
-    expect!["route.lua:24: no group is named `olap`, known: `bi`"].assert_eq(&warnings.join("\n"));
+    assert_eq!(rules.warnings(), []);
     let decision = ask(&Arc::new(rules), &headers(&[("X-Trino-Source", "trino-python-client")]));
-    expect!["bi | unknown_group: no group is named `olap`, known: `bi`"]
-        .assert_eq(&shown(&decision));
+    expect!["bi | querybook | the source is the Python client"].assert_eq(&shown(&decision));
 }
 
 #[test]
