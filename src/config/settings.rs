@@ -101,7 +101,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("rules.http.max_in_flight", Value("64"), "number", Reload, "how many calls may be on their way at once; the next one fails at once"),
     setting("paths.statement", Empty, "paths", Reload, "further paths that take statements, beside `/v1/statement`"),
     setting("paths.extra", Empty, "regexes", Reload, "whole paths that are passed to a ready cluster"),
-    setting("limits.statement", Value("16MiB"), "size", Reload, "the largest statement that is kept in memory; larger ones pass, unseen by the rules"),
+    setting("limits.statement", Value("16MiB"), "size", Reload, "the largest statement that is kept in memory; of larger ones rules see the beginning alone"),
     setting("limits.statement_history", Value("4KiB"), "size", Reload, "how much of a statement the history keeps"),
     setting("limits.hot_routes", Value("1000000"), "number", Restart, "how many exact routes are kept in memory"),
     setting("limits.journal", Value("256MiB"), "size", Restart, "the room on disk for events that the store has not taken yet"),

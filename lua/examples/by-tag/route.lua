@@ -2,7 +2,7 @@
 
 local GROUP_OF = { dashboard = "bi", adhoc = "olap" }
 
-function route(request)
+function route(request: Request): Answer?
   for _, tag in ipairs(request.client_tags or {}) do
     local group = GROUP_OF[tag]
     if group ~= nil then

@@ -1,9 +1,9 @@
--- Metadata apart: what tools ask about tables, schemas and types never waits behind a report.
+-- Metadata apart: what tools ask about tables, schemas and types goes to bi, so that it waits behind no report.
+-- Reports go to olap, and to bi only while olap cannot take them: while it is away, or full by `max_running`.
 
-function route(request)
+function route(request: Request): Answer?
   if request.query.is_metadata then
     return { group = "bi", rule = "metadata" }
   end
-  -- If bi is full, olap.
-  return { groups = { "bi", "olap" }, rule = "spill" }
+  return { groups = { "olap", "bi" }, rule = "report" }
 end

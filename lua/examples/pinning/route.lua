@@ -1,7 +1,10 @@
 -- Pinning: queries of one source run on one cluster and nowhere else, with a bound on their time, so that
 -- an experiment harms nobody.
+--
+-- Where blue and green take turns, the cluster that is named drains at the next roll. From then on these queries
+-- wait up to `timeouts.submit` and fail: change the name with each roll, or name a group instead.
 
-function route(request)
+function route(request: Request): Answer?
   if request.source == "experiment" then
     return {
       cluster = "olap-blue",

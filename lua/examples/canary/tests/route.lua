@@ -1,4 +1,4 @@
--- These two were found by trying: names are in the share or not, for ever.
+-- These names were found by trying: a name is in the share or not, for ever.
 
 case "a user in the share" {
   user = "carol",
@@ -8,6 +8,12 @@ case "a user in the share" {
 case "the same while the new cluster is away" {
   user = "carol",
   cluster = { ["olap-green"] = { ready = false } },
+  expect = { group = default_group },
+}
+
+case "the same while the new cluster is full" {
+  user = "carol",
+  cluster = { ["olap-green"] = { has_room = false } },
   expect = { group = default_group },
 }
 

@@ -10,5 +10,5 @@ case "SHOW" {
 
 case "a report" {
   query = "SELECT count(*) FROM hive.web.hits",
-  expect = { groups = { "bi", "olap" }, rule = "spill" },
+  expect = { groups = { "olap", "bi" }, rule = "report" },
 }

@@ -5,6 +5,12 @@ case "the router says the group" {
   expect = { group = "olap", rule = "router" },
 }
 
+case "the router is not asked about metadata" {
+  http = { [ROUTER] = { json = { group = "olap" } } },
+  query = "SHOW TABLES FROM hive.web",
+  expect = { group = default_group },
+}
+
 case "the router does not answer" {
   expect = { group = default_group, rule = "router-away" },
 }
